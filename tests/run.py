@@ -1,0 +1,161 @@
+"""Run every check, keep going to the end, and close with one countable line: "N passed, N failed"."""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / "build" / "test"
+TAIL_LINES = 60
+BUDGET_SECONDS = 75 * 60
+"""All steps together; the aim is 40 minutes, the machine that runs us after a submission gives up at 90."""
+
+AGENT = "files/ramdisk-agent"
+LAB = "molecule/shared"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check: a command, where it runs and how many seconds it may take."""
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: str = "."
+    timeout: float = 300
+    cleanup: tuple[str, ...] = ()
+    """Run after a time-out, to end what the command left behind."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a step; counts are tests for pytest and 1 for every other command."""
+
+    step: Step
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+
+
+def python_folders(*folders: str) -> tuple[str, ...]:
+    """Return those of the folders (relative to the project) that hold Python files."""
+    return tuple(folder for folder in folders if any((ROOT / folder).rglob("*.py")))
+
+
+def lint_steps() -> Iterator[Step]:
+    """Yield the checks that only read."""
+    yield Step("yamllint", ("yamllint", "--strict", "."))
+    yield Step("ansible-lint", ("ansible-lint", "--nocolor"), timeout=600)
+    yield Step("ruff", ("ruff", "check", "."))
+    yield Step("mypy agent", ("mypy", "--strict", *python_folders(f"{AGENT}/src")[:1]))
+    yield Step("mypy project", ("mypy", "--strict", *python_folders("tests", f"{LAB}/lab")))
+    for module in sorted(ROOT.glob("roles/*/library/*.py")):
+        yield Step(f"mypy {module.stem}", ("mypy", "--strict", str(module.relative_to(ROOT))))
+    yield Step("shellcheck", (sys.executable, "tests/check_shell.py"))
+
+
+def pytest_steps() -> Iterator[Step]:
+    """Yield the test suites that need no virtual machine; each folder brings its own settings."""
+    for cwd in (AGENT, LAB, "."):
+        if any((ROOT / cwd / "tests").glob("test_*.py")):
+            argv = ("pytest", "-q", "-rs", "--durations=5", "tests")
+            yield Step(f"pytest {cwd}", argv, cwd=cwd, timeout=900)
+
+
+def scenario_steps() -> Iterator[Step]:
+    """Yield the molecule scenarios, the default one first."""
+    scenarios = [file.parent.name for file in ROOT.glob("molecule/*/molecule.yml")]
+    for scenario in sorted(scenarios, key=lambda name: (name != "default", name)):
+        yield Step(
+            f"molecule {scenario}",
+            ("molecule", "test", "-s", scenario),
+            timeout=1500,
+            cleanup=("molecule", "destroy", "-s", scenario),
+        )
+
+
+def counts(step: Step, output: str, code: int) -> tuple[int, int, int]:
+    """Return passed, failed and skipped; a command that failed counts at least one failure."""
+    if not step.name.startswith("pytest"):
+        return (1, 0, 0) if code == 0 else (0, 1, 0)
+    closing = output.strip().rpartition("\n")[2]
+    number = {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|skipped|error)", closing)}
+    failed = number.get("failed", 0) + number.get("error", 0)
+    return number.get("passed", 0), failed if code == 0 else max(failed, 1), number.get("skipped", 0)
+
+
+def wait(process: "subprocess.Popen[bytes]", step: Step, seconds: float) -> int:
+    """Return the exit code; a step that takes longer than `seconds` is ended with all its children."""
+    try:
+        return process.wait(max(seconds, 0))
+    except subprocess.TimeoutExpired:
+        print(f"   {step.name} took longer than {seconds:.0f} s: ended. It hangs, or there is no time left.")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if step.cleanup:
+            subprocess.run(step.cleanup, cwd=ROOT, check=False, timeout=120)
+        return 124
+
+
+def run(step: Step, deadline: float) -> Result:
+    """Run one step with its output in a log, and show the log's end when it fails."""
+    print(f"== {step.name}", flush=True)
+    log = LOGS / (re.sub(r"\W+", "-", step.name).strip("-") + ".log")
+    start = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            step.argv,
+            cwd=ROOT / step.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        code = wait(process, step, min(step.timeout, deadline - start))
+    text = log.read_text(errors="replace")
+    passed, failed, skipped = counts(step, text, code)
+    if failed:
+        print("\n".join(f"   | {line}" for line in text.splitlines()[-TAIL_LINES:]))
+    report_skips(text)
+    seconds = time.monotonic() - start
+    verdict = "FAILED" if failed else "ok"
+    print(f"   {verdict} in {seconds:.1f} s: {passed} passed, {failed} failed, {skipped} skipped")
+    return Result(step, passed, failed, skipped, seconds)
+
+
+def report_skips(text: str) -> None:
+    """Name what was left out: nobody should take a skipped check for a passed one."""
+    for line in text.splitlines():
+        if line.startswith("SKIPPED"):
+            print(f"   {line}")
+
+
+def main() -> int:
+    """Run all steps, or with --fast those without virtual machines; return 1 when anything failed."""
+    parser = argparse.ArgumentParser(prog="./stiefel test", description=__doc__)
+    parser.add_argument("--fast", action="store_true", help="leave the virtual machines out")
+    parser.add_argument("only", nargs="*", help="run only the steps whose name contains one of these words")
+    options = parser.parse_args()
+    steps = [*lint_steps(), *pytest_steps(), *(() if options.fast else scenario_steps())]
+    chosen = [step for step in steps if not options.only or any(word in step.name for word in options.only)]
+    LOGS.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + BUDGET_SECONDS
+    results = [run(step, deadline) for step in chosen]
+    for result in results:
+        print(f"{'FAILED' if result.failed else 'ok':>7} {result.seconds:7.1f} s  {result.step.name}")
+    if options.fast:
+        print("Left out by --fast: the virtual machines (molecule).")
+    failed = sum(result.failed for result in results)
+    print(f"{sum(result.passed for result in results)} passed, {failed} failed")
+    return 1 if failed or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
