@@ -9,3 +9,57 @@ class StiefelError(Exception):
         message = " ".join((self.__doc__ or "").split())
         detail = super().__str__()
         return f"{message} ({detail})" if detail else message
+
+
+class SessionInvalid(StiefelError):
+    """The session file is damaged or was made by another version. Start the desktop from the stick again."""
+
+
+class LinkFailed(StiefelError):
+    """The cable's network interface could not be set up."""
+
+
+class TunnelFailed(StiefelError):
+    """The encrypted tunnel to the laptop could not be set up."""
+
+
+class DiskUnreachable(StiefelError):
+    """The laptop does not hand out its disk yet. Is it still showing that it waits for the desktop?"""
+
+
+class DiskRefused(StiefelError):
+    """The laptop's disk cannot be attached as it is offered."""
+
+
+class ReleaseFailed(StiefelError):
+    """The laptop could not be told that its disk is free again. It will ask before it uses the disk."""
+
+
+class KexecRefused(StiefelError):
+    """The kernel refused to load the next system.
+
+    Under Secure Boot it only takes kernels signed by a key that the machine trusts, such as Debian's own.
+    """
+
+
+class NoSuchDisk(StiefelError):
+    """The disk is not there. Is it built in, and is its by-id name in `stiefel_disk` right?"""
+
+
+class DiskInUse(StiefelError):
+    """The disk is in use by something else on this machine, so it is not given away."""
+
+
+class DiskHibernated(StiefelError):
+    """The disk holds a hibernated system.
+
+    Running it elsewhere and resuming the old image later would destroy it. Start the laptop, shut it down, try again.
+    """
+
+
+class BadConfiguration(StiefelError):
+    """A configuration file of the agent cannot be used. Run `ansible-playbook site.yml --tags autokexec` again."""
+
+
+class ExportFailed(StiefelError):
+    """The laptop's disk could not be offered over the network."""

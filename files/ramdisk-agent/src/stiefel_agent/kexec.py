@@ -1,0 +1,111 @@
+"""The way from one kernel into the next: kexec_file_load, with files appended to the initrd."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NoReturn
+
+from stiefel_agent.errors import KexecRefused
+
+_MAGIC = b"070701"
+_DIRECTORY = 0o040700
+_FILE = 0o100600
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A kernel with its initrd and command line, ready to be started.
+
+    `extra` holds what is appended to the initrd: absolute paths without the leading slash, and their contents.
+    """
+
+    kernel: BinaryIO
+    initrd: BinaryIO
+    command_line: str
+    extra: Mapping[str, bytes | BinaryIO]
+
+
+def _entry(name: str, mode: int, size: int, inode: int) -> bytes:
+    """Return the header of one newc entry, padded to the four bytes the format wants.
+
+    Source: "Buffer format" of the kernel's early-userspace documentation. Owner and times are zero.
+    """
+    path = name.encode() + b"\0"
+    fields = (inode, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, len(path), 0)
+    header = _MAGIC + b"".join(b"%08x" % field for field in fields) + path
+    return header + bytes(-len(header) % 4)
+
+
+def _folders(names: Mapping[str, object]) -> list[str]:
+    """Return every folder above the names, parents first."""
+    found = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    return sorted(found - {"."})
+
+
+def write_cpio(output: BinaryIO, files: Mapping[str, bytes | BinaryIO]) -> None:
+    """Append a newc archive of the files (mode 0600, root) and their folders (mode 0700) to a stream, streaming.
+
+    The kernel wants an archive to start at a multiple of four bytes: the stream is padded first. `etc` and other
+    folders that exist keep their mode, for the kernel only makes folders that are missing.
+    """
+    output.seek(0, os.SEEK_END)
+    output.write(bytes(-output.tell() % 4))
+    inode = 0
+    for inode, name in enumerate(_folders(files), start=1):
+        output.write(_entry(name, _DIRECTORY, 0, inode))
+    for inode, (name, content) in enumerate(files.items(), start=inode + 1):
+        size = len(content) if isinstance(content, bytes) else _size(content)
+        output.write(_entry(name, _FILE, size, inode))
+        if isinstance(content, bytes):
+            output.write(content)
+        else:
+            content.seek(0)
+            shutil.copyfileobj(content, output, 1 << 20)
+        output.write(bytes(-size % 4))
+    output.write(_entry("TRAILER!!!", 0, 0, 0))
+
+
+def _size(stream: BinaryIO) -> int:
+    """Return the length of a seekable stream in bytes."""
+    return stream.seek(0, os.SEEK_END)
+
+
+@contextmanager
+def memory_file(name: str) -> Iterator[BinaryIO]:
+    """Give a file that lives in memory only and is gone when closed (memfd_create(2)); for what must not touch a disk."""
+    with os.fdopen(os.memfd_create(name), "w+b") as stream:
+        yield stream
+
+
+def load(system: System) -> None:
+    """Load a system, to be started by `execute` or by `systemctl kexec`.
+
+    Raises KexecRefused with the kernel's reason. kexec_file_load (`-s`) is the one way that works under lockdown
+    (kexec(8)); the kernel checks the signature.
+    """
+    with memory_file("initrd") as initrd:
+        system.initrd.seek(0)
+        shutil.copyfileobj(system.initrd, initrd, 1 << 20)
+        write_cpio(initrd, system.extra)
+        initrd.flush()
+        system.kernel.flush()
+        descriptors = (system.kernel.fileno(), initrd.fileno())
+        kernel_path, initrd_path = (f"/proc/self/fd/{number}" for number in descriptors)
+        command = [
+            "kexec", "-s", "-l", kernel_path, f"--initrd={initrd_path}", f"--command-line={system.command_line}",
+        ]  # fmt: skip
+        done = subprocess.run(command, pass_fds=descriptors, capture_output=True, text=True, check=False)
+    if done.returncode or Path("/sys/kernel/kexec_loaded").read_text().strip() != "1":
+        raise KexecRefused((done.stderr or done.stdout).strip() or f"kexec ended with {done.returncode}")
+
+
+def execute() -> NoReturn:
+    """Start the loaded system at once. Only for the ramdisk, which has nothing to shut down."""
+    os.sync()
+    os.execvp("kexec", ["kexec", "-e"])

@@ -1,0 +1,137 @@
+"""What the person at the keyboard sees: one page of plain words on the first console."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TextIO
+
+_WIDTH = 78
+_BAR = 30
+_GREEN, _YELLOW, _RED, _DIM, _BOLD, _PLAIN = ("\x1b[1;32m", "\x1b[1;33m", "\x1b[1;31m", "\x1b[90m", "\x1b[1m", "\x1b[0m")
+
+
+class Mark(Enum):
+    """How far a step is. The glyphs are in the consoles' built-in font (code page 437)."""
+
+    TODO = f"{_DIM}\u00b7"
+    NOW = f"{_YELLOW}\u25ba"
+    DONE = f"{_GREEN}\u25a0"
+    FAILED = f"{_RED}!"
+
+
+@dataclass(slots=True)
+class Step:
+    """One line of the page: what is done, how far it is, and a detail in plain words."""
+
+    title: str
+    mark: Mark = Mark.TODO
+    detail: str = ""
+
+
+def progress(done: int, total: int, seconds: float) -> str:
+    """Return a bar with bytes, rate and time left; `seconds` have passed since the first byte."""
+    share = min(done / total, 1.0) if total else 1.0
+    filled = round(share * _BAR)
+    bar = "\u2588" * filled + "\u2591" * (_BAR - filled)
+    text = f"{bar} {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+    if seconds > 0 and done:
+        rate = done / seconds
+        text += f"  {rate / 1e6:.1f} MB/s  {max(0, round((total - done) / rate))} s left"
+    return text
+
+
+@dataclass(slots=True)
+class Screen:
+    """The page of one role. Every change is drawn at once; on anything but a terminal, it is a line of text."""
+
+    title: str
+    steps: Sequence[Step]
+    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    hints: tuple[str, ...] = ()
+    _drawn: str = ""
+
+    def start(self, step: Step, detail: str = "") -> None:
+        """Say that a step has begun, or what is new about it; the steps before it are done, those after are not."""
+        position = self.steps.index(step)
+        for index, other in enumerate(self.steps):
+            other.mark = Mark.DONE if index < position else Mark.TODO
+        step.mark, step.detail = Mark.NOW, detail
+        self.draw()
+
+    def finish(self, step: Step, detail: str = "") -> None:
+        """Say that a step is done."""
+        step.mark, step.detail = Mark.DONE, detail or step.detail
+        self.draw()
+
+    def fail(self, step: Step, reason: str, *hints: str) -> None:
+        """Say that a step did not work, why, and what to try."""
+        step.mark, step.detail, self.hints = Mark.FAILED, "", (reason, *hints)
+        self.draw()
+
+    def advise(self, *hints: str) -> None:
+        """Show what a person may do now; none takes the old advice away."""
+        if hints != self.hints:
+            self.hints = hints
+            self.draw()
+
+    def draw(self) -> None:
+        """Show the page, if it differs from what is shown."""
+        page = self._page()
+        if page == self._drawn:
+            return
+        self._drawn = page
+        if self.stream.isatty():
+            # Home, page, clear the rest: no flicker. The cursor has nothing to point at.
+            self.stream.write("\x1b[?25l\x1b[H" + page.replace("\n", "\x1b[K\n") + "\x1b[J")
+        else:
+            current = next((step for step in self.steps if step.mark in (Mark.NOW, Mark.FAILED)), None)
+            if current:
+                self.stream.write(f"{current.title}: {current.detail or ' '.join(self.hints)}\n")
+        self.stream.flush()
+
+    def _page(self) -> str:
+        lines = ["", f"  {_BOLD}Stiefelsystem{_PLAIN}  {self.title}", ""]
+        for step in self.steps:
+            lines.append(f"  {step.mark.value} {_BOLD if step.mark is Mark.NOW else ''}{step.title}{_PLAIN}")
+            if step.detail:
+                lines += [f"      {line}" for line in _wrap(step.detail)]
+        lines.append("")
+        for hint in self.hints:
+            lines += [f"  {line}" for line in _wrap(hint)] + [""]
+        return "\n".join(lines)
+
+
+def _wrap(text: str) -> list[str]:
+    """Break a text into lines that fit."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line and len(line) + 1 + len(word) > _WIDTH - 6:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    return [*lines, line]
+
+
+def event(name: str, **facts: object) -> None:
+    """Tell journal and console what happened, in one line that a test or a photograph can read."""
+    words = [f"stiefel: event={name}", *(f"{key}={str(value).replace(' ', '_')}" for key, value in facts.items())]
+    sys.stderr.write(" ".join(words) + "\n")
+    sys.stderr.flush()
+
+
+def say(text: str) -> None:
+    """Tell journal and console one sentence."""
+    sys.stderr.write(f"stiefel: {text}\n")
+    sys.stderr.flush()
+
+
+def wake_console() -> None:
+    """Turn the console's blanking off: a dark screen looks like a broken machine (console_codes(4))."""
+    if os.isatty(1):
+        sys.stdout.write("\x1b[9;0]\x1b[14;0]\x1b[2J")
+        sys.stdout.flush()

@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+"""Pack the ramdisk's root folder into one initrd: what is kept, its kernel modules with their firmware, and the agent.
+
+Usage: pack.py PLAN.json
+
+PLAN.json:
+    root              folder made by debootstrap; only read
+    overlay           folder whose files are laid over it (agent, units, configuration)
+    work              folder for intermediate files
+    output            folder that gets initrd.img, vmlinuz and manifest.json
+    compression       zstd level, 1-19
+    exclude_packages  Debian packages of which no file is kept
+    exclude_paths     glob patterns (fnmatch: `*` also matches `/`) of paths, relative to the root, that are not kept
+    keep_paths        glob patterns that are kept whatever the excludes say
+    modules           glob patterns of kernel modules, relative to kernel/; what these depend on comes along
+
+The initrd is several zstd frames, one after the other: the kernel unpacks each cpio archive over the ones before
+(https://docs.kernel.org/driver-api/early-userspace/buffer-format.html). The base frame is kept in `work` and only
+made again when what goes into it changes, so that a changed agent costs seconds.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+NOT_ARCHIVED = ("proc/*", "sys/*", "dev/*", "run/*", "tmp/*", "boot/*", "usr/lib/modules/*", "usr/lib/firmware/*")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to pack; the fields are described in the module's docstring."""
+
+    root: Path
+    overlay: Path
+    work: Path
+    output: Path
+    compression: int
+    exclude_packages: tuple[str, ...]
+    exclude_paths: tuple[str, ...]
+    keep_paths: tuple[str, ...]
+    modules: tuple[str, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Read a plan from its JSON file."""
+        raw = json.loads(path.read_text())
+        folders = {name: Path(raw.pop(name)) for name in ("root", "overlay", "work", "output")}
+        return cls(**folders, compression=raw.pop("compression"), **{k: tuple(v) for k, v in raw.items()})
+
+
+def matcher(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Return one expression that matches whatever any of the glob patterns matches."""
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")
+
+
+def files_of_packages(root: Path, packages: Iterable[str]) -> set[str]:
+    """Return the paths, relative to the root and through the merged /usr, that the packages own (dpkg(1), info/*.list)."""
+    owned = set()
+    for package in packages:
+        lists = [*root.glob(f"var/lib/dpkg/info/{package}.list"), *root.glob(f"var/lib/dpkg/info/{package}:*.list")]
+        for line in "".join(name.read_text() for name in lists).splitlines():
+            path = line.lstrip("/")
+            owned.add(f"usr/{path}" if re.match(r"(bin|sbin|lib|lib64)/", path) else path)
+    return owned
+
+
+def kept_files(plan: Plan) -> Iterator[str]:
+    """Yield the paths of the root folder that go into the base archive, parents before children."""
+    excluded = matcher((*NOT_ARCHIVED, *plan.exclude_paths))
+    kept = matcher(plan.keep_paths)
+    owned = files_of_packages(plan.root, plan.exclude_packages)
+    yield "."
+    for folder, names, files in os.walk(plan.root):
+        base = os.path.relpath(folder, plan.root)
+        names.sort()
+        for name in sorted([*names, *files]):
+            path = name if base == "." else f"{base}/{name}"
+            whole = Path(folder, name)
+            is_folder = whole.is_dir() and not whole.is_symlink()
+            dropped = excluded.match(path) or (path in owned and not is_folder)
+            if kept.match(path) or not dropped:
+                yield path
+
+
+def kernel_version(root: Path) -> str:
+    """Return the version of the one kernel in the root folder."""
+    versions = [path.name for path in (root / "usr/lib/modules").iterdir() if (path / "modules.dep").exists()]
+    if len(versions) != 1:
+        sys.exit(f"pack.py: expected one kernel in {root}/usr/lib/modules, found {versions}: delete {root} and run again")
+    return versions[0]
+
+
+def module_closure(tree: Path, patterns: Iterable[str]) -> set[str]:
+    """Return the wanted modules of a modules folder with all that they depend on, as paths relative to it (modules.dep(5))."""
+    depends: dict[str, list[str]] = {}
+    for line in (tree / "modules.dep").read_text().splitlines():
+        name, _, needed = line.partition(":")
+        depends[name] = needed.split()
+    by_name = {re.sub(r"\.ko.*", "", Path(name).name).replace("-", "_"): name for name in depends}
+    wanted = matcher(f"kernel/{pattern}" for pattern in patterns)
+    todo = [name for name in depends if wanted.match(name)]
+    found: set[str] = set()
+    soft = soft_dependencies(tree)
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            module = re.sub(r"\.ko.*", "", Path(name).name).replace("-", "_")
+            todo += depends[name] + [by_name[other] for other in soft.get(module, ()) if other in by_name]
+    return found
+
+
+def soft_dependencies(tree: Path) -> dict[str, list[str]]:
+    """Return for each module the ones it wants beside it (modprobe.d(5), softdep)."""
+    wants: dict[str, list[str]] = {}
+    for line in (tree / "modules.softdep").read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["softdep"]:
+            wants[words[1].replace("-", "_")] = [word.replace("-", "_") for word in words[2:] if not word.endswith(":")]
+    return wants
+
+
+def firmware_of(modules: Iterable[Path]) -> set[str]:
+    """Return the firmware file patterns that the modules name (modinfo(8), field firmware)."""
+    names = [str(module) for module in modules]
+    listed = subprocess.run(["modinfo", "-F", "firmware", *names], check=True, text=True, stdout=subprocess.PIPE)
+    return set(listed.stdout.split())
+
+
+def stage_drivers(plan: Plan, stage: Path) -> None:
+    """Lay the wanted modules, their dependency lists and their firmware into an empty folder."""
+    version = kernel_version(plan.root)
+    source = plan.root / "usr/lib/modules" / version
+    target = stage / "usr/lib/modules" / version
+    modules = module_closure(source, plan.modules)
+    for name in [*modules, *(path.name for path in source.glob("modules.builtin*")), "modules.order"]:
+        copy(source / name, target / name)
+    merged_usr = stage / "lib"  # where depmod(8) looks, whatever the distribution it was built for
+    merged_usr.symlink_to("usr/lib")
+    subprocess.run(["depmod", "--basedir", str(stage), version], check=True)
+    merged_usr.unlink()
+    firmware = plan.root / "usr/lib/firmware"
+    for pattern in firmware_of(source / name for name in modules):
+        for path in firmware.glob(pattern.lstrip("/")):
+            for name in {path.resolve().relative_to(firmware.resolve()), path.relative_to(firmware)}:
+                copy(firmware / name, stage / "usr/lib/firmware" / name)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file with its times, or a symbolic link as a link, making the folders it needs."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def pack(folder: Path, names: Iterable[str], output: Path, level: int) -> None:
+    """Write a zstd-compressed newc cpio archive of the named paths, owned by root, the same for the same input."""
+    listing = "".join(f"{name}\0" for name in names)
+    packing = subprocess.Popen(
+        ["cpio", "--quiet", "--null", "--create", "--format=newc", "--reproducible", "--owner=+0:+0"],
+        cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=False,
+    )  # fmt: skip
+    pressing = subprocess.Popen(
+        ["zstd", "--quiet", "--force", f"-{level}", "-T0", "-o", str(output)], stdin=packing.stdout
+    )
+    assert packing.stdin and packing.stdout
+    packing.stdout.close()
+    packing.stdin.write(listing.encode())
+    packing.stdin.close()
+    if packing.wait() or pressing.wait():
+        sys.exit(f"pack.py: packing {folder} into {output} failed: is there space left?")
+
+
+def everything(folder: Path) -> Iterator[str]:
+    """Yield every path below a folder, parents before children."""
+    return (str(path.relative_to(folder)) for path in sorted(folder.rglob("*")))
+
+
+def compile_python(root: Path, overlay: Path) -> None:
+    """Byte-compile the overlay's Python with the ramdisk's own interpreter, run in place by the ramdisk's own loader."""
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    python = [root / "usr/lib64/ld-linux-x86-64.so.2", "--library-path", libraries, root / "usr/bin/python3"]
+    compiling = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", overlay, "-p", "/", overlay]
+    subprocess.run([*python, *compiling], check=True, env={"PYTHONHOME": str(root / "usr")})
+
+
+def digest(*parts: object) -> str:
+    """Return a short name for what something was made from."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
+
+
+def base_inputs(plan: Plan) -> str:
+    """Return the digest of all that decides the base frame."""
+    stamp = (plan.root / "etc/stiefel-root.stamp").read_text()
+    choice = (plan.exclude_packages, plan.exclude_paths, plan.keep_paths, plan.modules, plan.compression)
+    return digest(stamp, choice, Path(__file__).read_text())
+
+
+def overlay_inputs(plan: Plan) -> str:
+    """Return the digest of the overlay's names, modes and contents; compiled Python follows from its source."""
+    files = [path for path in sorted(plan.overlay.rglob("*")) if "__pycache__" not in path.parts]
+    return digest([(path, path.lstat().st_mode, content(path)) for path in files])
+
+
+def content(path: Path) -> str:
+    """Return what tells one version of a file, link or folder from another."""
+    if path.is_symlink():
+        return str(path.readlink())
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def base_frame(plan: Plan, inputs: str) -> Path:
+    """Return the compressed root folder and drivers, made anew only when what they are made from has changed."""
+    frame = plan.work / f"base-{inputs}.cpio.zst"
+    if not frame.exists():
+        for old in plan.work.glob("base-*"):
+            old.unlink()
+        stage = plan.work / "drivers"
+        shutil.rmtree(stage, ignore_errors=True)
+        stage_drivers(plan, stage)
+        half, drivers = plan.work / "base.new", plan.work / "drivers.new"
+        pack(plan.root, kept_files(plan), half, plan.compression)
+        pack(stage, everything(stage), drivers, plan.compression)
+        with half.open("ab") as whole:
+            whole.write(drivers.read_bytes())
+        drivers.unlink()
+        half.rename(frame)
+    return frame
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file such that nobody ever sees half of it."""
+    half = target.with_name(f"{target.name}.new")
+    half.write_bytes(data)
+    half.rename(target)
+
+
+def main() -> None:
+    """Pack what the plan on the command line says; say in one JSON object what came of it."""
+    plan = Plan.load(Path(sys.argv[1]))
+    plan.work.mkdir(parents=True, exist_ok=True)
+    base = base_inputs(plan)
+    manifest = plan.output / "manifest.json"
+    made_from = [base, overlay_inputs(plan)]
+    if manifest.exists() and json.loads(manifest.read_text())["made_from"] == made_from:
+        print(json.dumps({"changed": False}))
+        return
+    frame = base_frame(plan, base)
+    compile_python(plan.root, plan.overlay)
+    overlay = plan.work / "overlay.cpio.zst"
+    pack(plan.overlay, everything(plan.overlay), overlay, plan.compression)
+    initrd = frame.read_bytes() + overlay.read_bytes()
+    version = kernel_version(plan.root)
+    write_whole(plan.output / "initrd.img", initrd)
+    write_whole(plan.output / "vmlinuz", (plan.root / "boot" / f"vmlinuz-{version}").read_bytes())
+    facts = {"kernel": version, "bytes": len(initrd), "sha256": hashlib.sha256(initrd).hexdigest(), "made_from": made_from}
+    write_whole(manifest, json.dumps(facts, indent=2).encode())
+    print(json.dumps({"changed": True, **facts}))
+
+
+if __name__ == "__main__":
+    main()
