@@ -1,0 +1,141 @@
+"""Network interfaces: thin calls of `ip` and `wg`, what /sys and /proc say, the kernel's events."""
+
+import select
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self, TypeVar
+
+from stiefel_agent.errors import LinkFailed, TunnelFailed
+
+T = TypeVar("T")
+
+# linux/rtnetlink.h: groups of link changes and of IPv6 address changes
+RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
+# linux/if_addr.h: flags of an address that cannot be used (yet)
+IFA_F_TENTATIVE, IFA_F_DADFAILED = 0x40, 0x08
+SCOPE_LINK = 0x20
+
+SYS_NET = Path("/sys/class/net")
+IF_INET6 = Path("/proc/net/if_inet6")
+IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
+
+
+def ip(*arguments: str) -> None:
+    """Run iproute2's ip.
+
+    Raises:
+        LinkFailed: with what ip said.
+    """
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LinkFailed(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+def wg_setconf(interface: str, configuration: str) -> None:
+    """Configure a WireGuard interface; keys go through a pipe, for others can read a command line.
+
+    Raises:
+        TunnelFailed: with what wg said.
+    """
+    command = ["wg", "setconf", interface, "/dev/stdin"]
+    done = subprocess.run(command, input=configuration, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TunnelFailed(f"wg setconf {interface}: {done.stderr.strip()}")
+
+
+def exists(interface: str) -> bool:
+    """Is there an interface of this name?"""
+    return (SYS_NET / interface).exists()
+
+
+def find_by_mac(mac: str) -> str | None:
+    """Return the name of the interface with this address (lower case); hardware before bridges and the like."""
+    found = []
+    for folder in SYS_NET.iterdir():
+        with suppress(OSError):  # it may vanish while we look
+            if (folder / "address").read_text().strip() == mac:
+                found.append((not (folder / "device").exists(), folder.name))
+    return min(found)[1] if found else None
+
+
+def has_carrier(interface: str) -> bool:
+    """Is there a signal on the cable? False too while the interface is down or gone."""
+    try:
+        return (SYS_NET / interface / "carrier").read_text().strip() == "1"
+    except OSError:
+        return False
+
+
+def link_local_address(interface: str) -> str | None:
+    """Return the interface's usable IPv6 link-local address, None as long as it has none."""
+    for line in IF_INET6.read_text().splitlines():
+        address, _index, _length, scope, flags, name = line.split()
+        unusable = int(flags, 16) & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
+        if name == interface and int(scope, 16) == SCOPE_LINK and not unusable:
+            return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(address))
+    return None
+
+
+def prepare_link(interface: str, name: str) -> None:
+    """Rename an interface and bring it up with the link-local address that follows from its MAC (EUI-64).
+
+    Duplicate address detection is off: two machines with two different MACs share the cable, and it would
+    cost each start one to two seconds.
+
+    Raises:
+        LinkFailed: with what ip said.
+    """
+    ip("link", "set", "dev", interface, "down")
+    if interface != name:
+        ip("link", "set", "dev", interface, "name", name)
+    ip("link", "set", "dev", name, "addrgenmode", "eui64")
+    (IPV6_CONF / name / "accept_dad").write_text("0")
+    ip("link", "set", "dev", name, "up")
+
+
+class LinkEvents:
+    """The kernel's announcements of interface and IPv6 address changes: a context manager.
+
+    Open it before looking at the state, so that no change falls between the look and the wait.
+    """
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV6_IFADDR))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a change; False when there was none within the time."""
+        ready, _, _ = select.select([self._socket], [], [], max(seconds, 0))
+        with suppress(OSError):  # nothing left to read; or some were lost, which is a change as well
+            while ready:
+                self._socket.recv(65536)
+        return bool(ready)
+
+    def wait_for(self, look: Callable[[], T | None], remind: Callable[[], None], seconds: float = 10) -> T:
+        """Look after each change until look() returns something, and return that; never give up.
+
+        remind() is called each time that so many seconds have gone by in vain.
+        """
+        reminder = time.monotonic() + seconds
+        while (found := look()) is None:
+            if not self.wait(reminder - time.monotonic()) and time.monotonic() >= reminder:
+                remind()
+                reminder += seconds
+        return found
+
+
+def udev_settle() -> None:
+    """Let udev finish its own renaming, or it would take our name away again; without udev, do nothing."""
+    with suppress(FileNotFoundError):
+        subprocess.run(["udevadm", "settle", "--timeout=30"], check=False)
