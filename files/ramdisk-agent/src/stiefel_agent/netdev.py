@@ -53,7 +53,7 @@ def exists(interface: str) -> bool:
 
 
 def find_by_mac(mac: str) -> str | None:
-    """Return the name of the interface with this address (lower case); hardware before bridges and the like."""
+    """Return the name of the interface with this address (lower case); hardware before bridges."""
     found = []
     for folder in SYS_NET.iterdir():
         with suppress(OSError):  # it may vanish while we look

@@ -115,7 +115,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Session:
-    """One session, seen from the target: the desktop's MAC, the laptop's address on the cable, tunnel, disk, release."""
+    """One session, seen from the target: its MAC, the laptop's address on the cable, tunnel, disk, end."""
 
     mac: str
     server: str
