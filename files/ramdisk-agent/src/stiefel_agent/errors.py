@@ -63,3 +63,28 @@ class BadConfiguration(StiefelError):
 
 class ExportFailed(StiefelError):
     """The laptop's disk could not be offered over the network."""
+
+
+class SealError(StiefelError):
+    """A message was sealed with another key, or it was changed on the way."""
+
+
+class MessageError(StiefelError):
+    """A message does not have the form that version 1 of the protocol asks for."""
+
+
+class HandshakeError(StiefelError):
+    """Laptop and desktop could not agree on a session: their keys differ, or a message was lost, damaged or
+    forged. Start the desktop again; if this stays, write the stick anew with this laptop's key."""
+
+
+class BundleError(StiefelError):
+    """The system that the laptop sends did not arrive whole. Check the cable, then start the desktop again."""
+
+
+class KeyFileError(StiefelError):
+    """The key file cannot be used. Make it anew with the role "key", then write laptop and stick again."""
+
+
+class PassphraseError(StiefelError):
+    """This is not the passphrase of the stick. Please try again."""

@@ -1,0 +1,117 @@
+"""All cryptography, and the only importer of pycryptodome: derive, seal, unseal, agree, stretch.
+
+Debian installs pycryptodome as `Cryptodome`, PyPI as `Crypto`; they are the same code. Everything is loaded
+by name from whichever is there. `Protocol.DH` is loaded at its first use, because Debian 12's version (3.11)
+lacks it and the laptop's autokexec needs no key agreement.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+from .errors import SealError
+
+KEY_SIZE = 32
+"""Bytes of every symmetric key: AES-256."""
+NONCE_SIZE = 16
+"""Bytes of an EAX nonce; drawn at random it does not repeat (2^64 messages for a one in two chance)."""
+TAG_SIZE = 16
+"""Bytes of an EAX tag, never shortened."""
+POINT_SIZE = 65
+"""Bytes of a P-256 public key: SEC 1 (2.3.3) uncompressed, 0x04 and two coordinates of 32 bytes."""
+CURVE = "P-256"
+"""The one curve that pycryptodome's `Protocol.DH` has both in Debian 13's version (3.20) and in PyPI's
+newest.
+"""
+
+Readable = bytes | bytearray | memoryview
+
+PACKAGE = "Cryptodome" if importlib.util.find_spec("Cryptodome") else "Crypto"
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+_AES = _module("Cipher.AES")
+_SHA256 = _module("Hash.SHA256")
+_KDF = _module("Protocol.KDF")
+
+
+def digest(data: Readable) -> bytes:
+    """Return the SHA-256 of `data`, 32 bytes."""
+    return hashlib.sha256(data).digest()
+
+
+def derive(secret: Readable, purpose: bytes, salt: bytes = b"") -> bytes:
+    """Return the 32-byte key for one purpose: HKDF-SHA256 (RFC 5869) with `purpose` as info."""
+    key: bytes = _KDF.HKDF(secret, KEY_SIZE, salt, _SHA256, context=purpose)
+    return key
+
+
+def stretch(passphrase: bytes, salt: bytes, n: int, r: int, p: int) -> bytes:
+    """Return a 32-byte key from a passphrase: scrypt (RFC 7914). Takes 128 * n * r bytes of memory."""
+    key: bytes = _KDF.scrypt(passphrase, salt, KEY_SIZE, n, r, p)
+    return key
+
+
+def _cipher(key: bytes, nonce: bytes, associated: bytes) -> Any:
+    cipher = _AES.new(key, _AES.MODE_EAX, nonce=nonce, mac_len=TAG_SIZE)
+    cipher.update(associated)
+    return cipher
+
+
+def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: Readable) -> bytes:
+    """Encrypt and authenticate with AES-256-EAX; return ciphertext followed by the 16-byte tag.
+
+    `key` and `nonce` (16 bytes) must never meet a second plaintext. `associated` is authenticated, not sent.
+    """
+    ciphertext, tag = _cipher(key, nonce, associated).encrypt_and_digest(plaintext)
+    return bytes(ciphertext + tag)
+
+
+def unseal(key: bytes, nonce: bytes, associated: bytes, sealed: Readable) -> bytes:
+    """Reverse `seal`. Raises SealError unless key, nonce, associated data and every byte are as they were."""
+    if len(sealed) < TAG_SIZE:
+        raise SealError
+    view = memoryview(sealed)
+    try:
+        plaintext: bytes = _cipher(key, nonce, associated).decrypt_and_verify(
+            view[:-TAG_SIZE], view[-TAG_SIZE:]
+        )
+    except ValueError:
+        raise SealError from None
+    return plaintext
+
+
+class Ephemeral:
+    """One side's key pair for a single key agreement on P-256; the private half never leaves the object."""
+
+    def __init__(self, scalar: int | None = None) -> None:
+        """Draw a fresh pair. `scalar` fixes the private key: for test vectors only."""
+        ecc = _module("PublicKey.ECC")
+        self._private = ecc.generate(curve=CURVE) if scalar is None else ecc.construct(curve=CURVE, d=scalar)
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 65 bytes."""
+        point = self._private.pointQ
+        return b"\x04" + int(point.x).to_bytes(32, "big") + int(point.y).to_bytes(32, "big")
+
+    def agree(self, public: bytes) -> bytes:
+        """Return the 32-byte shared secret (x coordinate, NIST SP 800-56A section 5.7.1.2).
+
+        Raises SealError if `public` is not an uncompressed point of the curve.
+        """
+        if len(public) != POINT_SIZE or public[0] != 4:
+            raise SealError("not an uncompressed P-256 point")
+        ecc, dh = _module("PublicKey.ECC"), _module("Protocol.DH")
+        x, y = int.from_bytes(public[1:33], "big"), int.from_bytes(public[33:], "big")
+        try:
+            theirs = ecc.construct(curve=CURVE, point_x=x, point_y=y)
+            secret: bytes = dh.key_agreement(eph_priv=self._private, eph_pub=theirs, kdf=bytes)
+        except ValueError:
+            raise SealError("not a point of P-256") from None
+        return secret
