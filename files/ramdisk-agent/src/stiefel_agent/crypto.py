@@ -8,6 +8,7 @@ lacks it and the laptop's autokexec needs no key agreement.
 import hashlib
 import importlib
 import importlib.util
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +28,8 @@ newest.
 """
 
 Readable = bytes | bytearray | memoryview
+Random = Callable[[int], bytes]
+"""A source of that many random bytes: os.urandom, except in test vectors."""
 
 PACKAGE = "Cryptodome" if importlib.util.find_spec("Cryptodome") else "Crypto"
 

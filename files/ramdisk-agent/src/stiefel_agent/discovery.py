@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import TypeVar
 
-from .crypto import NONCE_SIZE, derive
+from .crypto import NONCE_SIZE, Random, derive
 from .errors import MessageError, SealError
 from .keys import KEYS_LIMIT, Key
 from .messages import (
@@ -21,7 +21,6 @@ from .messages import (
     Kind,
     Notice,
     Proof,
-    Random,
     Stage,
     datagram_nonce,
     open_datagram,

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
-from .crypto import NONCE_SIZE, Ephemeral, derive, digest, seal, unseal
+from .crypto import NONCE_SIZE, Ephemeral, Random, derive, digest, seal, unseal
 from .discovery import Challenges, Exchange
 from .errors import HandshakeError, StiefelError
 from .messages import (
@@ -37,7 +37,6 @@ from .messages import (
     Facts,
     Grant,
     Kind,
-    Random,
     decode_answer,
 )
 

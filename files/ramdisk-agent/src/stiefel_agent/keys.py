@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from . import crypto
+from .crypto import Random
 from .errors import KeyFileError, PassphraseError, SealError
-from .messages import Random
 
 FILE_VERSION = 1
 FILE_LIMIT = 65536

@@ -6,7 +6,6 @@ Decoders raise MessageError and nothing else.
 """
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from ipaddress import IPv6Address
@@ -29,9 +28,6 @@ CLIENT_HELLO_SIZE = 1 + 2 * crypto.NONCE_SIZE + crypto.POINT_SIZE + crypto.TAG_S
 SERVER_HELLO_SIZE = crypto.NONCE_SIZE + crypto.POINT_SIZE + crypto.TAG_SIZE
 PUBLIC_KEY_SIZE = 32
 """Bytes of a WireGuard (Curve25519) public key."""
-
-Random = Callable[[int], bytes]
-"""A source of that many random bytes: os.urandom, except in test vectors."""
 
 
 class Kind(StrEnum):
