@@ -102,31 +102,35 @@ def kernel_version(root: Path) -> str:
 
 def module_closure(tree: Path, patterns: Iterable[str]) -> set[str]:
     """Return the wanted modules of a modules folder with all that they depend on, as paths relative to it (modules.dep(5))."""
-    depends: dict[str, list[str]] = {}
-    for line in (tree / "modules.dep").read_text().splitlines():
-        name, _, needed = line.partition(":")
-        depends[name] = needed.split()
-    by_name = {re.sub(r"\.ko.*", "", Path(name).name).replace("-", "_"): name for name in depends}
+    depends = dict(line.split(":", 1) for line in (tree / "modules.dep").read_text().splitlines())
     wanted = matcher(f"kernel/{pattern}" for pattern in patterns)
     todo = [name for name in depends if wanted.match(name)]
+    soft = soft_dependencies(tree, {module_name(name): name for name in depends})
     found: set[str] = set()
-    soft = soft_dependencies(tree)
     while todo:
         name = todo.pop()
         if name not in found:
             found.add(name)
-            module = re.sub(r"\.ko.*", "", Path(name).name).replace("-", "_")
-            todo += depends[name] + [by_name[other] for other in soft.get(module, ()) if other in by_name]
+            todo += depends[name].split() + soft.get(module_name(name), [])
     return found
 
 
-def soft_dependencies(tree: Path) -> dict[str, list[str]]:
-    """Return for each module the ones it wants beside it (modprobe.d(5), softdep)."""
+def module_name(path: str) -> str:
+    """Return the name that the kernel gives a module file."""
+    return Path(path).name.split(".ko")[0].replace("-", "_")
+
+
+def soft_dependencies(tree: Path, paths: dict[str, str]) -> dict[str, list[str]]:
+    """Return for each module the paths of those it wants beside it, by name or by alias (modprobe.d(5), softdep)."""
+    named: dict[str, list[str]] = {name: [path] for name, path in paths.items()}
+    for line in (tree / "modules.alias").read_text().splitlines()[1:]:  # the first is a comment
+        _, alias, module = line.split(maxsplit=2)
+        named.setdefault(alias.replace("-", "_"), []).append(paths[module])
     wants: dict[str, list[str]] = {}
     for line in (tree / "modules.softdep").read_text().splitlines():
-        words = line.split()
-        if words[:1] == ["softdep"]:
-            wants[words[1].replace("-", "_")] = [word.replace("-", "_") for word in words[2:] if not word.endswith(":")]
+        if line.startswith("softdep "):
+            _, module, *others = line.replace("-", "_").split()
+            wants[module] = [path for other in others if not other.endswith(":") for path in named.get(other, [])]
     return wants
 
 

@@ -117,19 +117,6 @@ def _wrap(text: str) -> list[str]:
     return [*lines, line]
 
 
-def event(name: str, **facts: object) -> None:
-    """Tell journal and console what happened, in one line that a test or a photograph can read."""
-    words = [f"stiefel: event={name}", *(f"{key}={str(value).replace(' ', '_')}" for key, value in facts.items())]
-    sys.stderr.write(" ".join(words) + "\n")
-    sys.stderr.flush()
-
-
-def say(text: str) -> None:
-    """Tell journal and console one sentence."""
-    sys.stderr.write(f"stiefel: {text}\n")
-    sys.stderr.flush()
-
-
 def wake_console() -> None:
     """Turn the console's blanking off: a dark screen looks like a broken machine (console_codes(4))."""
     if os.isatty(1):
