@@ -97,6 +97,18 @@ def prepare_link(interface: str, name: str) -> None:
     ip("link", "set", "dev", name, "up")
 
 
+def socket_address(host: str, port: int) -> tuple[str, int, int, int]:
+    """Return what socket.connect() takes for a numeric IPv6 address, scoped (`fe80::1%eth0`) or not.
+
+    Raises:
+        OSError: not an address, or no interface of that name.
+    """
+    # As bytes, for text would load the IDNA codec, which a small initrd does without.
+    found = socket.getaddrinfo(host.encode(), port, socket.AF_INET6, flags=socket.AI_NUMERICHOST)
+    address, port, flow, scope = found[0][4][:4]  # type: ignore[misc]
+    return str(address), port, flow, scope
+
+
 class LinkEvents:
     """The kernel's announcements of interface and IPv6 address changes: a context manager.
 
