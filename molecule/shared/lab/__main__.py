@@ -1,0 +1,148 @@
+"""The lab's command line: switch machines on, look at them, log in, switch them off."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .bench import DESKTOP, LOGIN_SECONDS, NAMES, Bench
+from .cache import REPOSITORY
+from .image import INITRAMFS_TOOLS, laptop_image
+from .machine import Firmware
+from .shell import LabError, say, step
+
+
+def up(options: argparse.Namespace) -> None:
+    """Start the laptop from a fresh disk and wait for an ssh login."""
+    _await_login(Bench.create(options.name, initramfs=options.initramfs, hub=options.hub), options)
+
+
+def again(options: argparse.Namespace) -> None:
+    """Switch the laptop on again, with the disk that it has."""
+    _await_login(Bench.find(options.name), options)
+
+
+def _await_login(bench: Bench, options: argparse.Namespace) -> None:
+    with step("laptop: from power-on to an ssh login"):
+        laptop = bench.start_laptop(firmware=Firmware(options.firmware))
+        laptop.console().wait_for("login:", seconds=LOGIN_SECONDS, why="its login prompt")
+        laptop.wait_ssh(seconds=LOGIN_SECONDS)
+    say(f"log in: {' '.join(laptop.ssh_command)}")
+
+
+def desktop(options: argparse.Namespace) -> None:
+    """Start a machine without a disk from a stick's image."""
+    bench = Bench.find(options.name)
+    machine = bench.start_desktop(options.stick, name=options.machine, firmware=Firmware(options.firmware))
+    say(f"{machine.name} is on; its console: tail -f {machine.log}")
+
+
+def wait(options: argparse.Namespace) -> None:
+    """Wait for a text on a console."""
+    console = Bench.find(options.name).machine(options.machine).console()
+    say(f"seen: {console.wait_for(options.pattern, seconds=options.seconds, why=options.pattern).text}")
+
+
+def ssh(options: argparse.Namespace) -> None:
+    """Log in, or run a command."""
+    command = [*Bench.find(options.name).machine(options.machine).ssh_command, *options.command]
+    os.execvp(command[0], command)
+
+
+def screenshot(options: argparse.Namespace) -> None:
+    """Save what a screen shows as a PNG."""
+    Bench.find(options.name).machine(options.machine).screenshot(options.file.resolve())
+
+
+def press(options: argparse.Namespace) -> None:
+    """Do to a machine what a hand could do."""
+    machine = Bench.find(options.name).machine(options.machine)
+    deeds: dict[str, Callable[[], None]] = {
+        "power": machine.press_power,
+        "cut": machine.stop,
+        "pause": machine.pause,
+        "resume": machine.resume,
+        "unplug": lambda: machine.plug(connected=False),
+        "plug": lambda: machine.plug(connected=True),
+    }
+    deeds[options.deed]()
+
+
+def down(options: argparse.Namespace) -> None:
+    """Switch everything off; logs, screenshots and the laptop's disk stay."""
+    Bench.find(options.name).down()
+
+
+def image(options: argparse.Namespace) -> None:
+    """Build the laptop's base image if it is not there, and print its folder."""
+    print(laptop_image(options.initramfs).folder)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(
+        prog="lab", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    top.add_argument("--name", default="lab", help="the run: its files are in build/lab/NAME (default: lab)")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(act: Callable[[argparse.Namespace], None], *arguments: str) -> argparse.ArgumentParser:
+        """Add a command named after its function, with those of the common arguments that it takes."""
+        one = commands.add_parser(act.__name__, help=act.__doc__, description=act.__doc__)
+        one.set_defaults(act=act)
+        for argument in arguments:
+            one.add_argument(argument, **COMMON[argument])
+        return one
+
+    command(image, "--initramfs")
+    command(up, "--initramfs", "--firmware").add_argument(
+        "--hub", action="store_true", help="join the machines by a hub, so that more than two can take part"
+    )
+    command(again, "--firmware")
+    starts = command(desktop, "--stick", "--firmware")
+    starts.add_argument("--machine", choices=NAMES[1:], default=DESKTOP)
+    waits = command(wait, "machine")
+    waits.add_argument("pattern", help="a regular expression")
+    waits.add_argument("--seconds", type=float, default=LOGIN_SECONDS)
+    command(ssh, "machine").add_argument("command", nargs=argparse.REMAINDER)
+    command(screenshot, "machine").add_argument("file", type=Path)
+    presses = command(press)
+    presses.add_argument("deed", choices=["power", "cut", "pause", "resume", "unplug", "plug"])
+    presses.add_argument("machine", choices=NAMES)
+    command(down)
+    return top
+
+
+COMMON: dict[str, dict[str, Any]] = {
+    "machine": {"choices": NAMES},
+    "--initramfs": {
+        "choices": INITRAMFS_TOOLS,
+        "default": INITRAMFS_TOOLS[0],
+        "help": "what makes the laptop's initramfs",
+    },
+    "--firmware": {"choices": [one.value for one in Firmware], "default": Firmware.UEFI.value},
+    "--stick": {
+        "type": Path,
+        "default": REPOSITORY / "build" / "stiefel-usb.img",
+        "help": "image of the USB drive",
+    },
+}
+
+
+def main() -> int:
+    """Run one command; an error is one message and exit code 1."""
+    options = parser().parse_args()
+    try:
+        options.act(options)
+    except LabError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

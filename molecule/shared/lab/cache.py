@@ -1,0 +1,54 @@
+"""What is kept between runs, outside the tree: images by the hash of what went in, and the lab's ssh key."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .shell import run
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def cache_dir() -> Path:
+    """The lab's cache: `lab` in STIEFEL_CACHE_DIR, by default in the project's `stiefel_cache_dir`."""
+    folder = Path(os.environ.get("STIEFEL_CACHE_DIR", "/var/cache/stiefelsystem")) / "lab"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the lock `name` in the cache: two runs never build the same thing at once."""
+    with (cache_dir() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def fingerprint(parts: Iterable[str | Path]) -> str:
+    """16 hexadecimal digits over strings, files and whole folders, in the order given.
+
+    A path counts with its name and content; a missing path is an error. Python's byte code does not count.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode() + b"\0")
+            continue
+        for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def ssh_key() -> Path:
+    """The private key that opens every machine of the lab, made once; the public one is beside it."""
+    key = cache_dir() / "id_ed25519"
+    with locked("id_ed25519"):
+        if not key.exists():
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "stiefelsystem lab", "-f", key])
+    return key

@@ -1,0 +1,267 @@
+"""One virtual machine: its QEMU command line, its life, its console, its screen, ssh into it."""
+
+from __future__ import annotations
+
+import enum
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .console import PROGRESS_SECONDS, Console
+from .hub import PORT_SUFFIX
+from .qmp import qmp
+from .shell import LabError, say
+
+OVMF = Path("/usr/share/OVMF")
+START_SECONDS = 30
+SSH_TRY_SECONDS = 15
+
+
+class Firmware(enum.Enum):
+    """What a machine starts with: SeaBIOS, OVMF, or OVMF with Microsoft's keys and Secure Boot enforced."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    SECURE = "secure"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a machine is made of."""
+
+    number: int  # ends its MAC addresses: 52:54:00:00:00:<number> on the cable, 52:54:00:00:01:<number> else
+    firmware: Firmware
+    cpus: int
+    memory_mib: int
+    nic: str  # QEMU's model of the NIC on the cable
+    disk: Path | None = None  # qcow2
+    stick: Path | None = None  # raw image of the USB drive; the machine's writes to it are thrown away
+    lifetime_seconds: int = 2 * 3600  # then the machine is ended, whatever it does: nothing is left running
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine's place in a run: `folder` keeps disk, logs and screenshots, `sockets` goes with it."""
+
+    name: str
+    folder: Path
+    sockets: Path
+    ssh_port: int
+    cable_to: str  # the name of the socket that the cable leads to
+
+    @property
+    def log(self) -> Path:
+        """Everything that the serial console said since the last start."""
+        return self.folder / f"{self.name}.serial.log"
+
+    @property
+    def _qmp(self) -> Path:
+        return self.sockets / f"{self.name}.qmp"
+
+    @property
+    def _pidfile(self) -> Path:
+        return self.sockets / f"{self.name}.pid"
+
+    def command(self, spec: Spec, accelerator: Sequence[str]) -> list[str]:
+        """QEMU's whole command line."""
+        return [
+            *["timeout", "--kill-after=10", str(spec.lifetime_seconds)],
+            *["qemu-system-x86_64", "-name", self.name, "-nodefaults", *accelerator],
+            *["-smp", str(spec.cpus), "-m", str(spec.memory_mib)],
+            *["-display", "none", "-device", "VGA", "-device", "virtio-rng-pci"],
+            *["-serial", f"file:{self.log}", "-qmp", f"unix:{self._qmp},server=on,wait=off"],
+            *["-pidfile", str(self._pidfile)],
+            *self._firmware(spec.firmware),
+            *self._network(spec),
+            *_storage(spec),
+        ]
+
+    def _firmware(self, firmware: Firmware) -> list[str]:
+        """Machine type and firmware; UEFI's variables are the machine's own file."""
+        if firmware is Firmware.BIOS:
+            return ["-machine", "q35"]
+        secure = firmware is Firmware.SECURE
+        code = OVMF / ("OVMF_CODE_4M.ms.fd" if secure else "OVMF_CODE_4M.fd")
+        return [
+            *["-machine", "q35,smm=on" if secure else "q35"],
+            *(["-global", "driver=cfi.pflash01,property=secure,value=on"] if secure else []),
+            *["-drive", f"if=pflash,format=raw,readonly=on,file={code}"],
+            *["-drive", f"if=pflash,format=raw,file={self._variables(firmware)}"],
+        ]
+
+    def _variables(self, firmware: Firmware) -> Path:
+        return self.folder / f"{self.name}.{firmware.value}.vars"
+
+    def _network(self, spec: Spec) -> list[str]:
+        """The cable to the other machine, and a second NIC for ssh, DNS and packages."""
+        here, there = self.sockets / (self.name + PORT_SUFFIX), self.sockets / self.cable_to
+        cable = f"dgram,id=cable,local.type=unix,local.path={here},remote.type=unix,remote.path={there}"
+        forward = f"user,id=management,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22"
+        macs = [f"52:54:00:00:{group:02x}:{spec.number:02x}" for group in (0, 1)]
+        return [
+            *["-netdev", cable, "-device", f"{spec.nic},netdev=cable,mac={macs[0]},romfile="],
+            *["-netdev", forward, "-device", f"virtio-net-pci,netdev=management,mac={macs[1]},romfile="],
+        ]
+
+    def start(self, spec: Spec, accelerator: Sequence[str]) -> None:
+        """Switch the machine on; returns when QEMU runs and answers.
+
+        Raises:
+            LabError: it runs already, or QEMU refuses, with QEMU's own words.
+        """
+        if self.pid is not None:
+            raise LabError(f"{self.name} runs already: stop it first")
+        for left_over in (self._qmp, self._pidfile, self.sockets / (self.name + PORT_SUFFIX)):
+            left_over.unlink(missing_ok=True)
+        self._prepare_variables(spec)
+        self.log.write_bytes(b"")
+        errors = self.folder / f"{self.name}.qemu.log"
+        command = self.command(spec, accelerator)
+        with errors.open("w") as output:
+            qemu = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._pidfile.exists() or not self._qmp.exists():
+            if qemu.poll() is not None or time.monotonic() > deadline:
+                raise LabError(f"{self.name} did not start: {errors.read_text().strip()}")
+            time.sleep(0.05)
+
+    def _prepare_variables(self, spec: Spec) -> None:
+        """A machine with a disk keeps its UEFI variables (boot order); one without begins with fresh ones."""
+        variables = self._variables(spec.firmware)
+        if spec.firmware is Firmware.BIOS or (spec.disk and variables.exists()):
+            return
+        kind = "OVMF_VARS_4M.ms.fd" if spec.firmware is Firmware.SECURE else "OVMF_VARS_4M.fd"
+        shutil.copyfile(OVMF / kind, variables)
+
+    @property
+    def pid(self) -> int | None:
+        """QEMU's process id, or None when the machine is off."""
+        try:
+            pid = int(self._pidfile.read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if str(self._qmp).encode() in b"".join(words) else None
+
+    def console(self, *, from_end: bool = False) -> Console:
+        """A follower of the serial console."""
+        if self.pid is None:
+            raise LabError(f"{self.name} is not running")
+        return Console(self.name, self.log, self.pid, from_end=from_end)
+
+    def screenshot(self, file: Path) -> None:
+        """Write what the screen shows as a PNG."""
+        qmp(self._qmp, "screendump", filename=str(file), format="png")
+
+    def pause(self) -> None:
+        """Stop the machine's CPUs; its devices keep still too."""
+        qmp(self._qmp, "stop")
+
+    def resume(self) -> None:
+        """Let a paused machine run on, unaware of the gap."""
+        qmp(self._qmp, "cont")
+
+    def press_power(self) -> None:
+        """Press the power button: a request to the operating system."""
+        qmp(self._qmp, "system_powerdown")
+
+    def plug(self, *, connected: bool) -> None:
+        """Pull the cable out of the machine, or put it back in."""
+        qmp(self._qmp, "set_link", name="cable", up=connected)
+
+    def wait_off(self, *, seconds: float, why: str) -> float:
+        """Wait until the machine has switched itself off; returns when (time.monotonic)."""
+        pid = self.pid
+        if pid is not None and not _wait_exit(pid, seconds):
+            raise LabError(f"{self.name} is still on after {seconds:.0f} s: {why}")
+        return time.monotonic()
+
+    def stop(self) -> None:
+        """Switch the machine off at once, as by pulling the plug. A machine that is off stays off."""
+        pid = self.pid
+        if pid is None:
+            return
+        try:
+            qmp(self._qmp, "quit")
+        except LabError as error:
+            say(str(error))
+        if not _wait_exit(pid, 10):
+            os.kill(pid, signal.SIGKILL)
+            _wait_exit(pid, 10)
+
+    @property
+    def ssh_command(self) -> list[str]:
+        """The command that logs in as the laptop's owner; append what is to run there."""
+        return ["ssh", "-F", str(self.folder / "ssh_config"), self.name]
+
+    def ssh(self, command: str, *, script: str | None = None, seconds: float = 120) -> str:
+        """Run a shell command there, with `script` as its standard input; returns its standard output.
+
+        Raises:
+            LabError: no connection, another host key, a failing command, or no end within `seconds`.
+        """
+        try:
+            done = subprocess.run(
+                [*self.ssh_command, command],
+                input=script or "",
+                timeout=seconds,
+                check=False,
+                text=True,
+                capture_output=True,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"{self.name}: no answer within {seconds:.0f} s from: {command}") from error
+        if done.returncode != 0:
+            said = (done.stdout + done.stderr).strip()
+            raise LabError(f"{self.name}: exit code {done.returncode} from: {command}\n{said}")
+        return done.stdout
+
+    def wait_ssh(self, *, seconds: float) -> None:
+        """Wait until one can log in by ssh; each try is a real login."""
+        start = report_at = time.monotonic()
+        while True:
+            try:
+                self.ssh("true", seconds=SSH_TRY_SECONDS)
+                return
+            except LabError as error:
+                now = time.monotonic()
+                if self.pid is None or now - start > seconds:
+                    raise LabError(f"{self.name}: no ssh login within {seconds:.0f} s: {error}") from error
+                if now - report_at > PROGRESS_SECONDS:
+                    say(f"{self.name}: {now - start:.0f} s (of {seconds:.0f}): waiting for an ssh login")
+                    report_at = now
+                time.sleep(1)  # between tries: a refused connection answers at once
+
+
+def _storage(spec: Spec) -> list[str]:
+    """The disk as NVMe with a serial number, the stick as a removable USB drive; whichever is there boots."""
+    arguments = []
+    if spec.disk:
+        arguments += ["-drive", f"if=none,id=disk,file={spec.disk},format=qcow2,discard=unmap,cache=unsafe"]
+        arguments += ["-device", "nvme,drive=disk,serial=STIEFEL-LAB-1,bootindex=1"]
+    if spec.stick:
+        arguments += ["-drive", f"if=none,id=stick,file={spec.stick},format=raw,snapshot=on"]
+        arguments += ["-device", "qemu-xhci,id=usb"]
+        arguments += [
+            "-device",
+            "usb-storage,bus=usb.0,drive=stick,removable=on,serial=STIEFEL-STICK-1,bootindex=1",
+        ]
+    return arguments
+
+
+def _wait_exit(pid: int, seconds: float) -> bool:
+    """Whether the process ended within `seconds`."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    with os.fdopen(handle) as process:
+        return bool(select.select([process], [], [], seconds)[0])

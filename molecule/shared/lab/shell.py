@@ -1,0 +1,48 @@
+"""Running programs, saying what takes time, and the one error that the lab raises."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class LabError(Exception):
+    """Something in the lab did not work; the message says what, why and what to do."""
+
+
+def say(message: str) -> None:
+    """Print one line of progress at once: the reader may be a person, a log or Ansible."""
+    print(f"lab: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Announce what begins, and how many seconds it took."""
+    say(f"{what} ...")
+    start = time.monotonic()
+    yield
+    say(f"{what}: {time.monotonic() - start:.1f} s")
+
+
+def run(command: Sequence[str | Path], *, seconds: float = 600, env: Mapping[str, str] | None = None) -> str:
+    """Run a program and return its standard output.
+
+    Raises:
+        LabError: it is missing, failed (with the last lines of what it said), or took longer than `seconds`.
+    """
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(words, env=env, timeout=seconds, check=False, text=True, capture_output=True)
+    except FileNotFoundError as error:
+        raise LabError(f"{words[0]} is not installed: install the Debian package that has it") from error
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"no end after {seconds:.0f} s: {shlex.join(words)}") from error
+    if done.returncode != 0:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
+        raise LabError(f"exit code {done.returncode}: {shlex.join(words)}\n{said}")
+    return done.stdout
