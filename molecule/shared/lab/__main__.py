@@ -13,6 +13,8 @@ from .bench import DESKTOP, LOGIN_SECONDS, NAMES, Bench
 from .cache import REPOSITORY
 from .image import INITRAMFS_TOOLS, laptop_image
 from .machine import Firmware
+from .report import Report
+from .session import run_session
 from .shell import LabError, say, step
 
 
@@ -39,6 +41,18 @@ def desktop(options: argparse.Namespace) -> None:
     bench = Bench.find(options.name)
     machine = bench.start_desktop(options.stick, name=options.machine, firmware=Firmware(options.firmware))
     say(f"{machine.name} is on; its console: tail -f {machine.log}")
+
+
+def session(options: argparse.Namespace) -> None:
+    """Boot the desktop from the running laptop's disk, ask the target, and come back; leaves a report."""
+    bench = Bench.find(options.name)
+    folder = options.output or bench.folder / "session"
+    report = Report(options.firmware, bench.accelerator_name, options.encryption)
+    run_session(bench, folder.resolve(), report, options.stick, hold=options.hold)
+    say(f"report: {folder}/report.json")
+    if options.hold:
+        say(f"both machines keep running. Log in: {' '.join(bench.machine(DESKTOP).ssh_command)}")
+        say(f"switch them off: lab --name {options.name} down")
 
 
 def wait(options: argparse.Namespace) -> None:
@@ -103,6 +117,12 @@ def parser() -> argparse.ArgumentParser:
         "--hub", action="store_true", help="join the machines by a hub, so that more than two can take part"
     )
     command(again, "--firmware")
+    runs = command(session, "--stick", "--firmware")
+    runs.add_argument(
+        "--encryption", choices=["wireguard", "none"], default="wireguard", help="what to expect"
+    )
+    runs.add_argument("--output", type=Path, help="folder for report.json and screenshots")
+    runs.add_argument("--hold", action="store_true", help="stay in the target, leave both machines running")
     starts = command(desktop, "--stick", "--firmware")
     starts.add_argument("--machine", choices=NAMES[1:], default=DESKTOP)
     waits = command(wait, "machine")

@@ -84,6 +84,11 @@ class Bench:
         """The base image that the laptop's disk is an overlay of."""
         return laptop_image(self.initramfs)
 
+    @property
+    def accelerator_name(self) -> str:
+        """What runs the machines' CPUs: kvm or tcg."""
+        return accelerator(self.image.kernel)[1].partition(",")[0]
+
     def machine(self, name: str) -> Machine:
         """One of the machines, running or not."""
         if name not in NAMES:

@@ -1,0 +1,161 @@
+"""One whole session: the desktop boots from the laptop's disk, works, and the laptop gets its disk back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
+from .console import Console
+from .facts import ask, laptop_checks, target_checks, write_something
+from .machine import Firmware
+from .report import Report
+from .shell import LabError, say
+
+HELD_SECONDS = 24 * 3600
+KERNEL = r"Linux version \d"
+LOGIN = r"stiefel-laptop login:"
+
+
+def event(name: str) -> str:
+    """The pattern of an agent's event line (docs/architecture.md, Events)."""
+    return rf"stiefel: event={name}\b"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A moment that a console tells of; at least five times what it takes without KVM is its deadline."""
+
+    moment: str
+    machine: str
+    pattern: str
+    seconds: float
+
+
+BOOT = (
+    Stage("client_kernel", DESKTOP, KERNEL, 180),
+    Stage("beacon", DESKTOP, event("beacon"), 180),
+    Stage("triggered", LAPTOP, event("triggered"), 120),
+    Stage("server_ready", LAPTOP, event("server_ready"), 300),
+    Stage("bundle_received", DESKTOP, event("bundle_received"), 300),
+    Stage("target_kernel", DESKTOP, KERNEL, 300),
+    Stage("attached", DESKTOP, event("attached"), 300),
+    Stage("login", DESKTOP, LOGIN, 600),
+)
+RETURN = (
+    Stage("released", LAPTOP, event("released"), 300),
+    Stage("laptop_login", LAPTOP, LOGIN, LOGIN_SECONDS),
+)
+
+
+class Session:
+    """The run of a session on a bench whose laptop is up; `folder` takes report and screenshots."""
+
+    def __init__(self, bench: Bench, folder: Path, report: Report) -> None:
+        self.bench = bench
+        self.folder = folder
+        self.report = report
+        self.laptop = bench.machine(LAPTOP)
+        self.desktop = bench.machine(DESKTOP)
+        self._consoles: dict[str, Console] = {}
+        self._power_on = 0.0
+        (folder / "screenshots").mkdir(parents=True, exist_ok=True)
+
+    def boot(self, stick: Path, firmware: Firmware, *, lifetime: int) -> None:
+        """Switch the desktop on and follow both machines to the login prompt on the desktop."""
+        self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
+        self.report.laptop_before = ask(self.laptop)
+        self._consoles[LAPTOP] = self.laptop.console(from_end=True)
+        self._power_on = time.monotonic()
+        self.bench.start_desktop(stick, firmware=firmware, lifetime=lifetime)
+        self._consoles[DESKTOP] = self.desktop.console()
+        self._reached("power_on", self._power_on)
+        self._follow(BOOT)
+
+    def inspect(self) -> None:
+        """Ask inside the target whether it is what it should be."""
+        assert self.report.laptop_before
+        self.desktop.wait_ssh(seconds=LOGIN_SECONDS)
+        self.report.target = ask(self.desktop)
+        encrypted = self.report.encryption != "none"
+        self.report.checks |= target_checks(
+            self.report.laptop_before, self.report.target, encrypted=encrypted
+        )
+
+    def leave(self) -> None:
+        """Write a file in the target, shut it down, and look whether the laptop has it after its own boot."""
+        assert self.report.laptop_before
+        written = write_something(self.desktop)
+        self._reached("power_off", time.monotonic())
+        self.desktop.ssh("sudo systemctl --no-block poweroff")
+        self._follow(RETURN[:1])
+        self._reached(
+            "desktop_off", self.desktop.wait_off(seconds=300, why="the target was told to shut down")
+        )
+        self._follow(RETURN[1:])
+        self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
+        self.report.laptop_after = ask(self.laptop)
+        self.report.checks |= laptop_checks(self.report.laptop_before, self.report.laptop_after, written)
+
+    def close(self) -> None:
+        """Stop following the consoles."""
+        for console in self._consoles.values():
+            console.close()
+
+    def _follow(self, stages: tuple[Stage, ...]) -> None:
+        for stage in stages:
+            seen = self._consoles[stage.machine].wait_for(
+                stage.pattern, seconds=stage.seconds, why=stage.moment
+            )
+            self._reached(stage.moment, seen.when)
+
+    def _reached(self, moment: str, when: float) -> None:
+        """Note the moment and keep what both screens show."""
+        self.report.seconds[moment] = round(when - self._power_on, 1)
+        say(f"{self.report.seconds[moment]:7.1f} s  {moment}")
+        self.take_screenshots(moment)
+
+    def take_screenshots(self, moment: str) -> None:
+        """Save both screens; a machine that is off has none."""
+        for machine in (self.laptop, self.desktop):
+            if machine.pid is not None:
+                file = (
+                    self.folder
+                    / "screenshots"
+                    / f"{len(self.report.seconds):02d}-{moment}-{machine.name}.png"
+                )
+                machine.screenshot(file)
+                self.report.screenshots.append(str(file.relative_to(self.folder)))
+
+
+@contextmanager
+def explained(session: Session) -> Iterator[None]:
+    """Whatever happens, leave a report; when it fails, show where both machines stand."""
+    try:
+        yield
+    except LabError:
+        session.bench.tell_last_lines()
+        session.take_screenshots("failure")
+        raise
+    finally:
+        session.close()
+        session.report.write(session.folder / "report.json")
+        say(f"timeline\n{session.report.timeline()}")
+
+
+def run_session(bench: Bench, folder: Path, report: Report, stick: Path, *, hold: bool) -> None:
+    """A session from the desktop's power-on to the laptop's own boot; with `hold` it stays in the target.
+
+    Raises:
+        LabError: a moment did not come in time, or a check did not hold; the report says which.
+    """
+    session = Session(bench, folder, report)
+    with explained(session):
+        session.boot(stick, Firmware(report.firmware), lifetime=HELD_SECONDS if hold else 7200)
+        session.inspect()
+        if not hold:
+            session.leave()
+        report.require_success()
