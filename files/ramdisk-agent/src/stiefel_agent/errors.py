@@ -88,3 +88,15 @@ class KeyFileError(StiefelError):
 
 class PassphraseError(StiefelError):
     """This is not the passphrase of the stick. Please try again."""
+
+
+class DiskHeld(StiefelError):
+    """Another desktop is running from this laptop's disk, and there can be only one."""
+
+
+class NothingToBoot(StiefelError):
+    """No kernel of this laptop has a second initrd for the desktop. Run `ansible-playbook site.yml --tags nbd_root`."""
+
+
+class NotNow(StiefelError):
+    """This cannot be done now."""

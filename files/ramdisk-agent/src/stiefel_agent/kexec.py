@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn
 
@@ -56,12 +57,12 @@ def write_cpio(output: BinaryIO, files: Mapping[str, bytes | BinaryIO]) -> None:
     """
     output.seek(0, os.SEEK_END)
     output.write(bytes(-output.tell() % 4))
-    inode = 0
-    for inode, name in enumerate(_folders(files), start=1):
-        output.write(_entry(name, _DIRECTORY, 0, inode))
-    for inode, (name, content) in enumerate(files.items(), start=inode + 1):
+    inodes = count(1)
+    for name in _folders(files):
+        output.write(_entry(name, _DIRECTORY, 0, next(inodes)))
+    for name, content in files.items():
         size = len(content) if isinstance(content, bytes) else _size(content)
-        output.write(_entry(name, _FILE, size, inode))
+        output.write(_entry(name, _FILE, size, next(inodes)))
         if isinstance(content, bytes):
             output.write(content)
         else:
@@ -78,7 +79,7 @@ def _size(stream: BinaryIO) -> int:
 
 @contextmanager
 def memory_file(name: str) -> Iterator[BinaryIO]:
-    """Give a file that lives in memory only and is gone when closed (memfd_create(2)); for what must not touch a disk."""
+    """Give a file that lives in memory only and is gone when closed (memfd_create(2))."""
     with os.fdopen(os.memfd_create(name), "w+b") as stream:
         yield stream
 

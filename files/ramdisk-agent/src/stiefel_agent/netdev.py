@@ -126,12 +126,21 @@ class LinkEvents:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
+    def fileno(self) -> int:
+        """Return the file descriptor, for select."""
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Forget the changes announced so far."""
+        with suppress(OSError):  # nothing left to read; or some were lost, which is a change as well
+            while True:
+                self._socket.recv(65536)
+
     def wait(self, seconds: float) -> bool:
         """Wait for a change; False when there was none within the time."""
         ready, _, _ = select.select([self._socket], [], [], max(seconds, 0))
-        with suppress(OSError):  # nothing left to read; or some were lost, which is a change as well
-            while ready:
-                self._socket.recv(65536)
+        if ready:
+            self.drain()
         return bool(ready)
 
     def wait_for(self, look: Callable[[], T | None], remind: Callable[[], None], seconds: float = 10) -> T:

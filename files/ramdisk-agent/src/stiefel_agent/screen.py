@@ -11,7 +11,8 @@ from typing import TextIO
 
 _WIDTH = 78
 _BAR = 30
-_GREEN, _YELLOW, _RED, _DIM, _BOLD, _PLAIN = ("\x1b[1;32m", "\x1b[1;33m", "\x1b[1;31m", "\x1b[90m", "\x1b[1m", "\x1b[0m")
+_GREEN, _YELLOW, _RED = "\x1b[1;32m", "\x1b[1;33m", "\x1b[1;31m"
+_DIM, _BOLD, _PLAIN = "\x1b[90m", "\x1b[1m", "\x1b[0m"
 
 
 class Mark(Enum):

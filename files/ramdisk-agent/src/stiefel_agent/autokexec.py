@@ -1,0 +1,285 @@
+"""autokexec, in the laptop's normal system: a desktop that has the key calls, the laptop moves into the server.
+
+Nothing happens without the key's fresh proof, and by default not without the chance to say no.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import select
+import socket
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import NoReturn
+
+from stiefel_agent import config, disk, kexec, link, netdev, session
+from stiefel_agent.config import AutokexecConfig, Consent
+from stiefel_agent.console import event, say
+from stiefel_agent.discovery import Answerer, Datagram, Proven
+from stiefel_agent.errors import NothingToBoot, NotNow, StiefelError
+from stiefel_agent.keys import unlocked
+from stiefel_agent.messages import Challenge, Notice, NoticeState, Stage
+
+RAMDISK = Path("/var/lib/stiefel/ramdisk")
+TARGETS = Path("/var/lib/stiefel/target")
+CONTROL = Path("/run/stiefel/autokexec.sock")
+DECLINED_SECONDS = 300.0
+"""How long a "no" holds."""
+_NEVER_IN_TARGET = ("BOOT_IMAGE", "initrd", "resume", "resume_offset", "noresume", "hibernate", "stiefel.role")
+"""Parameters that are about this boot or about hibernation; a target must not resume what is not its own."""
+
+
+class Command(Enum):
+    """What the person at the laptop says."""
+
+    ALLOW = "allow"
+    CANCEL = "cancel"
+    PLUGGED = "plugged"
+    """Said by udev: the network adapter that was set as a trigger has appeared."""
+
+
+@dataclass(slots=True)
+class Call:
+    """Who wants the laptop to move, and until when we wait. `proven` is None for a trigger at the laptop itself."""
+
+    who: str
+    proven: Proven | None
+    due: float
+
+
+def target_command_line(running: str, settings: AutokexecConfig) -> str:
+    """Return the target's command line: the running system's, without what cannot be right on another machine."""
+    dropped = (*_NEVER_IN_TARGET, *settings.target_args_dropped)
+    words = [word for word in running.split() if word.partition("=")[0] not in dropped]
+    return " ".join([*words, "noresume", *settings.target_args.split(), "stiefel.role=target"])
+
+
+def _version_key(version: str) -> list[tuple[int, str]]:
+    """Return what sorts kernel versions as people read them: numbers as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", version) if part]
+
+
+def newest_kernel(boot: Path = Path("/boot"), targets: Path = TARGETS) -> str:
+    """Return the newest kernel that has a target's initrd: the one the laptop itself would boot next.
+
+    Raises NothingToBoot.
+    """
+    versions = [path.name.removeprefix("vmlinuz-") for path in boot.glob("vmlinuz-*")]
+    usable = [version for version in versions if (targets / f"initrd.img-{version}").exists()]
+    if not usable:
+        raise NothingToBoot(f"kernels: {', '.join(versions) or 'none'}")
+    return max(usable, key=_version_key)
+
+
+def load_server(settings: AutokexecConfig) -> None:
+    """Load the ramdisk as server, with key and bundle appended, for `systemctl kexec`. Raises StiefelError."""
+    version = newest_kernel()
+    chosen = disk.describe(settings.disk) if settings.disk else disk.disk_below("/")
+    disk.refuse_hibernated(chosen.path)
+    server = config.ServerConfig(
+        disk=chosen.path,
+        laptop=settings.laptop or socket.gethostname(),
+        encryption=settings.encryption,
+        connections=settings.connections,
+        takeover_seconds=settings.takeover_seconds,
+    )
+    folder = str(config.BUNDLE_FOLDER).lstrip("/")
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(path.open("rb"))
+            for name, path in (
+                ("kernel", RAMDISK / "vmlinuz"),
+                ("initrd", RAMDISK / "initrd.img"),
+                (f"{folder}/vmlinuz", Path("/boot") / f"vmlinuz-{version}"),
+                (f"{folder}/initrd.img", TARGETS / f"initrd.img-{version}"),
+            )
+        }
+        running = Path("/proc/cmdline").read_text()
+        texts = {
+            str(config.KEY_FILE).lstrip("/"): config.KEY_FILE.read_bytes(),
+            str(config.SERVER_FILE).lstrip("/"): json.dumps(asdict(server)).encode(),
+            f"{folder}/cmdline": target_command_line(running, settings).encode(),
+            f"{folder}/kernel-version": version.encode(),
+        }
+        kernel, initrd = files.pop("kernel"), files.pop("initrd")
+        arguments = f"stiefel.role=server quiet loglevel=3 panic=30 {settings.kernel_args}".strip()
+        kexec.load(kexec.System(kernel, initrd, arguments, {**texts, **files}))
+
+
+def inhibitor() -> str:
+    """Return who asks that the system is not shut down now (systemd-inhibit(1), mode block), or nothing."""
+    done = subprocess.run(
+        ["systemd-inhibit", "--list", "--json=short", "--no-legend"], capture_output=True, text=True, check=False
+    )
+    try:
+        locks = json.loads(done.stdout or "[]")
+    except ValueError:
+        return ""
+    blocking = [lock for lock in locks if lock["mode"] == "block" and "shutdown" in lock["what"].split(":")]
+    return f"{blocking[0]['who']}: {blocking[0]['why']}" if blocking else ""
+
+
+def tell_users(text: str) -> None:
+    """Tell everybody who is logged in, on terminals and on desktops. Nobody being there is no error."""
+    with suppress(FileNotFoundError):
+        subprocess.run(["wall", "--nobanner", f"Stiefelsystem: {text}"], check=False, capture_output=True)
+    for bus in Path("/run/user").glob("*/bus"):
+        with suppress(FileNotFoundError, KeyError):
+            user = pwd.getpwuid(int(bus.parent.name)).pw_name
+            command = ["runuser", "-u", user, "--", "env", f"DBUS_SESSION_BUS_ADDRESS=unix:path={bus}"]
+            subprocess.Popen([*command, "notify-send", "--urgency=critical", "Stiefelsystem", text])
+
+
+class Autokexec:
+    """The service: answers beacons, and when a desktop has proven the key, asks for consent and moves."""
+
+    def __init__(self, settings: AutokexecConfig, stack: ExitStack) -> None:
+        self._settings = settings
+        keyring = unlocked(config.read_keys())
+        self._answerer = Answerer(keyring, Challenge(Stage.AUTOKEXEC, settings.laptop or socket.gethostname()))
+        self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
+        self._changes = stack.enter_context(netdev.LinkEvents())
+        self._control = stack.enter_context(_control_socket())
+        self._call: Call | None = None
+        self._declined_until = 0.0
+
+    def run(self) -> None:
+        """Wait for desktops until one is followed."""
+        self._wire.follow(link.wired())
+        event("listening", interfaces=",".join(one.name for one in link.wired()) or "none")
+        while not self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Wait for one thing to happen and see to it; True when the laptop is on its way."""
+        sources = [self._wire.fileno(), self._changes.fileno(), self._control.fileno()]
+        readable, _, _ = select.select(sources, [], [], 1.0 if self._call else None)
+        if self._changes.fileno() in readable:
+            self._changes.drain()
+            self._wire.follow(link.wired())
+        while self._wire.fileno() in readable and (received := self._wire.receive()):
+            answer = self._answerer.receive(*received, time.monotonic())
+            if isinstance(answer, Datagram):
+                self._wire.send(answer)
+            elif isinstance(answer, Proven):
+                self._called(answer)
+        if self._control.fileno() in readable:
+            self._obey(self._control.recv(16).decode(errors="replace"))
+        return self._call is not None and self._proceed(self._call)
+
+    def _notify(self, proven: Proven | None, notice: Notice) -> None:
+        if proven:
+            self._wire.send(self._answerer.notice(proven, notice))
+
+    def _called(self, proven: Proven) -> None:
+        """A desktop has proven the key: begin to ask for consent, or tell it how things stand."""
+        if time.monotonic() < self._declined_until:
+            self._notify(proven, Notice(NoticeState.DECLINED))
+        elif self._call is None:
+            event("called", desktop=proven.desktop, key=proven.exchange.key.name)
+            self._ask(f"the desktop {proven.desktop}", proven)
+        elif self._call.proven is None or proven.desktop == self._call.proven.desktop:
+            self._call.proven = proven
+        else:
+            self._notify(proven, Notice(NoticeState.BUSY, 0, self._call.proven.desktop))
+
+    def _ask(self, who: str, proven: Proven | None) -> None:
+        """Begin to ask for consent."""
+        asked = self._settings.consent is Consent.ASK
+        waits = 0 if self._settings.consent is Consent.NONE else self._settings.countdown_seconds
+        self._call = Call(who, proven, float("inf") if asked else time.monotonic() + waits)
+        self._announce(who, asked, waits)
+
+    def _announce(self, who: str, asked: bool, seconds: int) -> None:
+        what = f"{who} wants to run from this laptop's disk."
+        if asked:
+            tell_users(f"{what} To allow it: sudo stiefel-agent allow")
+        elif seconds:
+            tell_users(f"{what} This laptop restarts in {seconds} s. To stay here: sudo stiefel-agent cancel")
+
+    def _obey(self, word: str) -> None:
+        """Do what the person at the laptop, or udev, says."""
+        if self._call is None:
+            if word == Command.PLUGGED.value:
+                event("plugged")
+                self._ask("the network adapter that was just plugged in", None)
+        elif word == Command.ALLOW.value:
+            self._call.due = 0.0
+        elif word == Command.CANCEL.value:
+            event("declined", who=self._call.who)
+            self._decline(NoticeState.DECLINED)
+            tell_users(f"this laptop stays as it is; the question comes again after {DECLINED_SECONDS / 60:.0f} min")
+
+    def _decline(self, state: NoticeState) -> None:
+        if self._call:
+            self._notify(self._call.proven, Notice(state))
+        self._call, self._declined_until = None, time.monotonic() + DECLINED_SECONDS
+
+    def _proceed(self, call: Call) -> bool:
+        """Move if it is time, else say how things stand; True when the laptop is on its way."""
+        left = call.due - time.monotonic()
+        if left == float("inf"):
+            self._notify(call.proven, Notice(NoticeState.ASKING))
+        elif left > 0:
+            self._notify(call.proven, Notice(NoticeState.COUNTDOWN, round(left)))
+        elif who := inhibitor():
+            self._notify(call.proven, Notice(NoticeState.INHIBITED, 0, who[:60]))
+        else:
+            return self._move(call)
+        return False
+
+    def _move(self, call: Call) -> bool:
+        try:
+            move(self._settings, call.who)
+        except (StiefelError, OSError) as error:
+            say(str(error))
+            tell_users(f"this laptop cannot become the server: {error}")
+            self._decline(NoticeState.FAILED)
+            return False
+        self._notify(call.proven, Notice(NoticeState.SHUTTING_DOWN))
+        return True
+
+
+def move(settings: AutokexecConfig, who: str) -> None:
+    """Load the server and shut down cleanly into it. Raises StiefelError when that is not possible."""
+    if session.IN_TARGET.exists():
+        raise NotNow("this system is a target itself: its disk is not here")
+    load_server(settings)
+    event("triggered", by=who)
+    done = subprocess.run(["systemctl", "kexec", "--no-block"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotNow(f"systemctl kexec: {done.stderr.strip()}")
+
+
+def _control_socket() -> socket.socket:
+    """Return the socket that `allow` and `cancel` come in on; root's only."""
+    CONTROL.parent.mkdir(mode=0o755, exist_ok=True)
+    CONTROL.unlink(missing_ok=True)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    control.bind(str(CONTROL))
+    os.chmod(CONTROL, 0o600)  # noqa: PTH101 - a socket is no file that Path could open
+    return control
+
+
+def tell(command: Command) -> None:
+    """Say allow or cancel to the running service. Raises NotNow when there is none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
+        try:
+            control.sendto(command.value.encode(), str(CONTROL))
+        except OSError as error:
+            raise NotNow(f"stiefel-autokexec is not running, or you are not root: {error.strerror}") from error
+
+
+def main() -> NoReturn:
+    """Run the service until the laptop is on its way; systemd ends it with the rest of the system."""
+    settings = AutokexecConfig.load(config.AUTOKEXEC_FILE)
+    with ExitStack() as stack:
+        Autokexec(settings, stack).run()
+    raise SystemExit(0)

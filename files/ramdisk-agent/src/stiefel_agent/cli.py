@@ -1,0 +1,64 @@
+"""The one entry: `stiefel-agent ROLE`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from stiefel_agent.console import say
+from stiefel_agent.errors import StiefelError
+
+EXIT_REFUSED = 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stiefel-agent", description="Boot a desktop from this laptop's own disk, over a cable."
+    )
+    parser.add_argument("--debug", action="store_true", help="show where in the program an error came from")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("client", help="find the laptop and start this desktop from its disk (ramdisk)")
+    commands.add_parser("server", help="give this laptop's disk to the desktop (ramdisk)")
+    commands.add_parser("autokexec", help="answer desktops by moving into the server (the laptop's service)")
+    commands.add_parser("move", help="move this laptop into the server now, without a desktop's call")
+    commands.add_parser("allow", help="let the desktop that is calling have this laptop's disk")
+    commands.add_parser("plugged", help="say that the trigger adapter has appeared (udev)")
+    commands.add_parser("cancel", help="stop the countdown: this laptop stays as it is")
+    return parser
+
+
+def _run(command: str) -> None:
+    """Do what a command says. Each role loads only what it needs: start-up counts in the ramdisk."""
+    if command in ("client", "server", "autokexec"):
+        importlib.import_module(f"stiefel_agent.{command}").main()
+        return
+    from stiefel_agent import autokexec, config  # noqa: PLC0415 - see above
+
+    if command == "move":
+        autokexec.move(config.AutokexecConfig.load(config.AUTOKEXEC_FILE), "a person at the laptop")
+    else:
+        autokexec.tell(autokexec.Command(command))
+
+
+def main() -> int:
+    """Run one command; on an error, say in one message what, why and what to do, and return 1."""
+    arguments = _parser().parse_args()
+    if os.geteuid() != 0:
+        say("this needs root: try it with sudo")
+        return EXIT_REFUSED
+    try:
+        _run(arguments.command)
+    except StiefelError as error:
+        if arguments.debug:
+            raise
+        say(str(error))
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""The client, on the desktop: find the laptop, receive its system, start it."""
+
+from __future__ import annotations
+
+import getpass
+import select
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from stiefel_agent import config, kexec, link, netdev, screen, session, status, tunnel
+from stiefel_agent.bundle import Decoder, Manifest, Part
+from stiefel_agent.console import event, say
+from stiefel_agent.discovery import Address, Challenged, Noticed, Seeker
+from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, PassphraseError, StiefelError
+from stiefel_agent.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
+from stiefel_agent.keys import Key, LockedKey
+from stiefel_agent.messages import NAME_SIZE, Busy, Facts, Grant, Stage
+
+BEACON_SECONDS = 1.0
+RETRY_SECONDS = 5.0
+SILENCE_SECONDS = 30.0
+"""A server that says nothing for so long, in the midst of a session's beginning, is given up."""
+_DMI = Path("/sys/class/dmi/id")
+_ADVICE = (
+    "Is the cable in at both ends, and is the laptop switched on? It may be in its normal system or in server mode.",
+    "Still nothing? The stick must be of this laptop: see docs/troubleshooting.md, or write the stick anew.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A server that answered: the challenge, and the interface it came in on."""
+
+    challenged: Challenged
+    interface: link.Wired
+
+
+class Steps:
+    """The lines on the desktop's screen."""
+
+    def __init__(self) -> None:
+        self.search = screen.Step("Find the laptop")
+        self.receive = screen.Step("Receive its system")
+        self.start = screen.Step("Start it")
+        self.all = (self.search, self.receive, self.start)
+
+
+class Client:
+    """One desktop's way from power-on to the target's kernel."""
+
+    def __init__(self, key: Key, desktop: str) -> None:
+        self._seeker, self._desktop = Seeker(key), desktop
+        self._steps = Steps()
+        self._screen = screen.Screen(f"desktop {desktop}", self._steps.all)
+        self._laptop = ""
+        self._beaconed = False
+
+    def run(self) -> NoReturn:
+        """Try until it works: whatever fails is shown, and tried again."""
+        while True:
+            try:
+                self._start(self._search())
+            except (StiefelError, OSError) as error:
+                say(str(error))
+                step = next((s for s in self._steps.all if s.mark is screen.Mark.NOW), self._steps.search)
+                self._screen.fail(step, str(error), f"Trying again in {RETRY_SECONDS:.0f} s.")
+                time.sleep(RETRY_SECONDS)  # no event can tell when a refused attempt would succeed
+
+    def _search(self) -> Found:
+        """Send beacons on every wired interface until a server answers."""
+        self._laptop = ""
+        started = time.monotonic()
+        with netdev.LinkEvents() as changes, link.DiscoverySocket(listen=False) as wire:
+            due = started
+            while True:
+                now = time.monotonic()
+                interfaces = [_ready(interface) for interface in link.wired()]
+                self._show_search(interfaces, now - started)
+                if now >= due:
+                    self._call(wire, interfaces, now)
+                    due = now + BEACON_SECONDS
+                readable, _, _ = select.select([wire.fileno(), changes.fileno()], [], [], max(0.0, due - now))
+                if changes.fileno() in readable:
+                    changes.drain()
+                while wire.fileno() in readable and (received := wire.receive()):
+                    if found := self._hear(wire, *received, interfaces):
+                        return found
+
+    def _show_search(self, interfaces: list[link.Wired], seconds: float) -> None:
+        if not self._laptop:
+            self._screen.start(self._steps.search, status.interfaces(interfaces))
+            self._screen.advise(*(_ADVICE if seconds > 20 else ()))
+
+    def _call(self, wire: link.DiscoverySocket, interfaces: list[link.Wired], now: float) -> None:
+        for interface in interfaces:
+            if interface.address is None or not interface.carrier:
+                continue
+            sent = wire.beacon(self._seeker.beacon(interface.index, now), interface)
+            if sent and not self._beaconed:
+                self._beaconed = True
+                event("beacon", interface=interface.name)
+
+    def _hear(
+        self, wire: link.DiscoverySocket, data: bytes, source: Address, interfaces: list[link.Wired]
+    ) -> Found | None:
+        """Take one datagram; return the server if it is one that can be dialled."""
+        heard = self._seeker.receive(data, source, time.monotonic())
+        if isinstance(heard, Noticed):
+            self._screen.start(self._steps.search, status.notice(self._laptop or "the laptop", heard.notice))
+        if not isinstance(heard, Challenged):
+            return None
+        if not self._laptop:
+            event("challenged", laptop=heard.challenge.laptop, stage=heard.challenge.stage.name.lower())
+            self._screen.advise()
+        self._laptop = heard.challenge.laptop
+        if heard.challenge.stage is Stage.AUTOKEXEC:
+            wire.send(self._seeker.prove(heard, self._desktop))
+            return None
+        interface = next((one for one in interfaces if one.index == source[3]), None)
+        return Found(heard, interface) if interface else None
+
+    def _start(self, found: Found) -> NoReturn:
+        """Go through one session's beginning, and into the target."""
+        self._screen.finish(self._steps.search, f"{self._laptop} on {found.interface.name}")
+        self._screen.start(self._steps.receive)
+        private_key = tunnel.new_private_key()
+        facts = Facts(self._desktop, tunnel.public_key(private_key))
+        handshake = ClientHandshake(found.challenged.exchange, facts)
+        with (
+            _dial(found.challenged) as connection,
+            kexec.memory_file("kernel") as kernel,
+            kexec.memory_file("initrd") as initrd,
+        ):
+            granted = self._shake(connection, handshake)
+            manifest = self._receive(connection, granted, {Part.KERNEL: kernel, Part.INITRD: initrd})
+            self._screen.start(self._steps.start, f"{manifest.laptop}, Linux {manifest.kernel_version}")
+            attachment = _session(found, granted, private_key)
+            kexec.load(
+                kexec.System(
+                    kernel, initrd, manifest.command_line, {"etc/stiefel/session.json": attachment.to_json().encode()}
+                )
+            )
+            connection.settimeout(SILENCE_SECONDS)
+            connection.sendall(handshake.received())
+            while not isinstance(handshake.feed(connection.recv(65536)), Ready):
+                pass
+        self._screen.finish(self._steps.start, "here it comes")
+        kexec.execute()
+
+    def _shake(self, connection: socket.socket, handshake: ClientHandshake) -> Granted:
+        """Prove the key to each other; raises DiskHeld if another desktop has the disk."""
+        connection.settimeout(HELLO_SECONDS)
+        connection.sendall(handshake.hello())
+        while True:
+            match handshake.feed(connection.recv(65536)):
+                case Send(data):
+                    connection.sendall(data)
+                case Granted() as granted:
+                    return granted
+                case Busy() as answer:
+                    raise DiskHeld(status.busy(self._laptop, answer))
+                case Ready():
+                    raise HandshakeError("ready before the bundle")
+
+    def _receive(self, connection: socket.socket, granted: Granted, parts: dict[Part, BinaryIO]) -> Manifest:
+        """Write the bundle's parts as they arrive, showing progress; return the manifest of a whole bundle."""
+        connection.settimeout(SILENCE_SECONDS)
+        decoder = Decoder(granted.secrets.bundle_key)
+        started, shown = time.monotonic(), 0.0
+        data: bytes | memoryview = granted.rest
+        buffer = memoryview(bytearray(1 << 20))
+        while not decoder.complete:
+            for chunk in decoder.feed(data) if data else ():
+                parts[chunk.part].write(chunk.data)
+            now = time.monotonic()
+            if now - shown >= 0.25:
+                shown = now
+                self._screen.start(self._steps.receive, screen.progress(decoder.done, decoder.total, now - started))
+            if not decoder.complete:
+                data = buffer[: connection.recv_into(buffer)]
+                if not data:
+                    raise BundleError("the laptop closed the connection")
+        if decoder.manifest is None:
+            raise BundleError("no manifest")
+        seconds = time.monotonic() - started
+        event("bundle_received", bytes=decoder.done, seconds=f"{seconds:.1f}")
+        self._screen.finish(self._steps.receive, screen.progress(decoder.done, decoder.total, seconds))
+        return decoder.manifest
+
+
+def _ready(interface: link.Wired) -> link.Wired:
+    """Switch an interface on that is off. One that cannot be is shown as it is."""
+    if not interface.up:
+        try:
+            netdev.prepare_link(interface.name, interface.name)
+        except StiefelError as error:
+            say(str(error))
+    return interface
+
+
+def _dial(challenged: Challenged) -> socket.socket:
+    """Connect to the server over the interface that its challenge came in on."""
+    host, _, _, scope = challenged.source
+    connection = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    connection.settimeout(HELLO_SECONDS)
+    try:
+        connection.connect((host, challenged.challenge.port, 0, scope))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _session(found: Found, granted: Granted, private_key: str) -> session.Session:
+    """Return what the target needs to attach, from what the server granted."""
+    grant, secrets = granted.grant, granted.secrets
+    return session.Session(
+        mac=found.interface.mac,
+        server=found.challenged.source[0],
+        wireguard=_wireguard(grant, secrets.preshared_key, private_key),
+        nbd=session.Nbd(grant.nbd_port, grant.export, grant.connections, grant.block_size),
+        release=session.Release(grant.release_port, secrets.release_token.hex()),
+    )
+
+
+def _wireguard(grant: Grant, preshared_key: bytes, private_key: str) -> session.WireGuard | None:
+    if grant.tunnel is None:
+        return None
+    return session.WireGuard(
+        peer_public_key=tunnel.encode(grant.tunnel.public_key),
+        port=grant.tunnel.port,
+        address=str(grant.tunnel.client_address),
+        peer_address=str(grant.tunnel.server_address),
+        private_key=private_key,
+        preshared_key=tunnel.encode(preshared_key),
+    )
+
+
+def desktop_name() -> str:
+    """Return what the firmware calls this machine, for people; it fits into a message."""
+    words = []
+    for name in ("sys_vendor", "product_name"):
+        path = _DMI / name
+        words += path.read_text(errors="replace").split() if path.exists() else []
+    name = "".join(letter for letter in " ".join(words) if letter.isprintable() and letter.isascii())
+    return name[:NAME_SIZE] or "desktop"
+
+
+def unlock(entry: Key | LockedKey) -> Key:
+    """Return the stick's key, asking for its passphrase if it has one, until it is right."""
+    while isinstance(entry, LockedKey):
+        try:
+            return entry.unlock(getpass.getpass("\n  Passphrase of the stick: "))
+        except PassphraseError as error:
+            print(f"\n  {error}")
+    return entry
+
+
+def main() -> NoReturn:
+    """Run the client on the ramdisk's first console."""
+    screen.wake_console()
+    Client(unlock(config.read_keys()[0]), desktop_name()).run()

@@ -1,0 +1,125 @@
+"""The cable as the agent sees it: which interfaces are wired, and the socket that discovery speaks through."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from stiefel_agent import netdev
+from stiefel_agent.discovery import GROUP, PORT, Address, Datagram
+
+_ARPHRD_ETHER = "1"  # linux/if_arp.h
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """A wired network interface as it is now."""
+
+    name: str
+    index: int
+    mac: str
+    up: bool
+    carrier: bool
+    address: str | None
+    """Its usable link-local address, None while it has none."""
+
+
+def _read(path: Path) -> str:
+    """Return a sysfs file's text; empty if the interface has vanished or will not say (carrier, while down)."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _is_wired(folder: Path) -> bool:
+    """Say whether an interface is Ethernet hardware of this machine: no radio, no bridge, no tunnel."""
+    radio = (folder / "wireless").exists() or (folder / "phy80211").exists()
+    return _read(folder / "type") == _ARPHRD_ETHER and (folder / "device").exists() and not radio
+
+
+def wired() -> list[Wired]:
+    """Return the wired interfaces of this machine, by name."""
+    found = []
+    for folder in sorted(netdev.SYS_NET.iterdir()):
+        index = _read(folder / "ifindex")
+        if index and _is_wired(folder):
+            flags = int(_read(folder / "flags") or "0", 16)
+            name = folder.name
+            carrier = netdev.has_carrier(name)
+            address = netdev.link_local_address(name)
+            found.append(Wired(name, int(index), _read(folder / "address"), bool(flags & 1), carrier, address))
+    return found
+
+
+def driver(interface: str) -> str:
+    """Return the name of an interface's driver, empty if it will not say."""
+    link = netdev.SYS_NET / interface / "device/driver"
+    return link.resolve().name if link.exists() else ""
+
+
+class DiscoverySocket:
+    """A UDP socket for discovery on every wired interface; it follows interfaces that come and go.
+
+    Without `listen` it takes unicast only: what a client needs. Non-blocking.
+    """
+
+    def __init__(self, *, listen: bool, port: int = PORT) -> None:
+        self._listen, self._port = listen, port
+        self._joined: set[int] = set()
+        self._socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # The cable is one hop long; and our own beacons are no news to us.
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+        self._socket.bind(("::", port))
+
+    def fileno(self) -> int:
+        """Return the file descriptor, for select."""
+        return self._socket.fileno()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def follow(self, interfaces: list[Wired]) -> None:
+        """Join the group of beacons on interfaces that are new, forget those that are gone."""
+        present = {interface.index for interface in interfaces}
+        self._joined &= present
+        for index in present - self._joined if self._listen else ():
+            membership = socket.inet_pton(socket.AF_INET6, GROUP) + struct.pack("@I", index)
+            try:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:  # joined before, by an index that came back
+                    continue
+            self._joined.add(index)
+
+    def beacon(self, data: bytes, interface: Wired) -> bool:
+        """Send a beacon on one interface; False if it cannot send now."""
+        return self._send(data, (GROUP, self._port, 0, interface.index))
+
+    def send(self, datagram: Datagram) -> None:
+        """Send an answer. A datagram that cannot be sent is lost, as on any network."""
+        self._send(datagram.data, datagram.to)
+
+    def _send(self, data: bytes, to: Address) -> bool:
+        try:
+            self._socket.sendto(data, to)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> tuple[bytes, Address] | None:
+        """Return one datagram and its source, None when there is none left."""
+        with suppress(OSError):
+            data, (host, port, flow, scope) = self._socket.recvfrom(2048)
+            return data, (host.partition("%")[0], port, flow, scope)
+        return None
