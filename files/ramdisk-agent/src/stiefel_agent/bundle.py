@@ -163,7 +163,7 @@ class Decoder:
     def __init__(self, key: bytes) -> None:
         """`key` is Secrets.bundle_key."""
         self._key = key
-        self._buffer = memoryview(bytearray(FRAME_SIZE + TAG_SIZE))
+        self._buffer = memoryview(bytearray(max(FRAME_SIZE, MANIFEST_SIZE) + TAG_SIZE))
         self._have, self._want, self._number = 0, MANIFEST_SIZE + TAG_SIZE, 0
         self._frames: Iterator[tuple[Part, int]] = iter(())
         self._part = Part.KERNEL
