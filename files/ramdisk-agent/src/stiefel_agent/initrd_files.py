@@ -17,9 +17,16 @@ def _files(module: ModuleType) -> set[Path]:
     return {Path(name) for name in found if name and Path(name).is_file()}
 
 
+def _landmark() -> set[Path]:
+    """Return the smallest file of lib-dynload: the interpreter warns if that folder is not there (getpath.py)."""
+    folders = [Path(entry) for entry in sys.path if entry.endswith("/lib-dynload")]
+    files = [path for folder in folders for path in folder.iterdir()]
+    return {min(files, key=lambda path: path.stat().st_size)} if files else set()
+
+
 def initrd_files() -> list[Path]:
     """Return interpreter and modules, sorted; without this module and what only it is run by."""
-    found = {Path(sys.executable), Path(sys.executable).resolve()}
+    found = {Path(sys.executable), Path(sys.executable).resolve()} | _landmark()
     for name, module in list(sys.modules.items()):
         if name not in {"__main__", __name__}:
             found |= _files(module)

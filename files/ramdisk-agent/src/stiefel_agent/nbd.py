@@ -26,6 +26,10 @@ MAX_REPLY = 4096
 FLAG_READ_ONLY, FLAG_SEND_FLUSH, FLAG_SEND_FUA, FLAG_CAN_MULTI_CONN = 1 << 1, 1 << 2, 1 << 3, 1 << 8
 
 CONNECT_SECONDS = 10
+REQUEST_SECONDS = 30 * 86400
+"""A request may take a month. None at all would mean 30 s, after which nbd.c (nbd_xmit_timeout) gives up a device's
+connections one after the other. In jiffies it must fit 32 bits, with up to 1000 jiffies a second."""
+
 USER_TIMEOUT_MS = 0x7FFFFFFF
 """TCP keeps trying for 24 days, not for the usual quarter of an hour (tcp(7), TCP_USER_TIMEOUT)."""
 
@@ -33,7 +37,7 @@ FOREVER_SECONDS = 10 * 365 * 86400
 """Without any connection, I/O waits so long for a new one; 0 is EIO at once (nbd.c, wait_for_reconnect)."""
 
 NBD_CMD_CONNECT = 1
-ATTR_INDEX, ATTR_SIZE_BYTES, ATTR_BLOCK_SIZE_BYTES, ATTR_SERVER_FLAGS = 1, 2, 3, 5
+ATTR_INDEX, ATTR_SIZE_BYTES, ATTR_BLOCK_SIZE_BYTES, ATTR_TIMEOUT, ATTR_SERVER_FLAGS = 1, 2, 3, 4, 5
 ATTR_SOCKETS, ATTR_DEAD_CONN_TIMEOUT, ATTR_BACKEND_IDENTIFIER = 7, 8, 10
 SOCK_ITEM, SOCK_FD = 1, 1
 
@@ -165,19 +169,17 @@ def check(offered: Export, block_size: int) -> None:
         raise DiskRefused("it cannot flush, so a power cut could destroy what was saved")
 
 
-def connect_attributes(
-    index: int, offered: Export, block_size: int, sockets: Sequence[int], backend: str
-) -> bytes:
-    """Return the attributes of NBD_CMD_CONNECT: no request timeout, and dead connections are waited out."""
+def connect_attributes(index: int, offered: Export, block_size: int, sockets: Sequence[int], backend: str) -> bytes:
+    """Return the attributes of NBD_CMD_CONNECT: requests do not time out, dead connections are waited out."""
     items = b"".join(
-        attribute(SOCK_ITEM | NLA_F_NESTED, attribute(SOCK_FD, struct.pack("=I", descriptor)))
-        for descriptor in sockets
+        attribute(SOCK_ITEM | NLA_F_NESTED, attribute(SOCK_FD, struct.pack("=I", descriptor))) for descriptor in sockets
     )
     return b"".join(
         (
             attribute(ATTR_INDEX, struct.pack("=I", index)),
             attribute(ATTR_SIZE_BYTES, struct.pack("=Q", offered.size)),
             attribute(ATTR_BLOCK_SIZE_BYTES, struct.pack("=Q", block_size)),
+            attribute(ATTR_TIMEOUT, struct.pack("=Q", REQUEST_SECONDS)),
             attribute(ATTR_SERVER_FLAGS, struct.pack("=Q", offered.flags)),
             attribute(ATTR_DEAD_CONN_TIMEOUT, struct.pack("=Q", FOREVER_SECONDS)),
             attribute(ATTR_BACKEND_IDENTIFIER, backend.encode() + b"\0"),
