@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .bench import DESKTOP, LOGIN_SECONDS, NAMES, Bench
+from .bench import DESKTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
 from .cache import REPOSITORY
 from .image import INITRAMFS_TOOLS, laptop_image
 from .machine import Firmware
@@ -20,7 +20,9 @@ from .shell import LabError, say, step
 
 def up(options: argparse.Namespace) -> None:
     """Start the laptop from a fresh disk and wait for an ssh login."""
-    _await_login(Bench.create(options.name, initramfs=options.initramfs, hub=options.hub), options)
+    image = laptop_image(options.initramfs)
+    bench = Bench.create(options.name, image, hub=options.hub, lifetime_seconds=options.lifetime)
+    _await_login(bench, options)
 
 
 def again(options: argparse.Namespace) -> None:
@@ -39,7 +41,7 @@ def _await_login(bench: Bench, options: argparse.Namespace) -> None:
 def desktop(options: argparse.Namespace) -> None:
     """Start a machine without a disk from a stick's image."""
     bench = Bench.find(options.name)
-    machine = bench.start_desktop(options.stick, name=options.machine, firmware=Firmware(options.firmware))
+    machine = bench.start_desktop(options.stick, Firmware(options.firmware), name=options.machine)
     say(f"{machine.name} is on; its console: tail -f {machine.log}")
 
 
@@ -98,9 +100,7 @@ def image(options: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    top = argparse.ArgumentParser(
-        prog="lab", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    top = argparse.ArgumentParser(prog="lab", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     top.add_argument("--name", default="lab", help="the run: its files are in build/lab/NAME (default: lab)")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -113,14 +113,12 @@ def parser() -> argparse.ArgumentParser:
         return one
 
     command(image, "--initramfs")
-    command(up, "--initramfs", "--firmware").add_argument(
-        "--hub", action="store_true", help="join the machines by a hub, so that more than two can take part"
-    )
+    first = command(up, "--initramfs", "--firmware")
+    first.add_argument("--hub", action="store_true", help="join the machines by a hub: room for more than two")
+    first.add_argument("--lifetime", type=int, default=LIFETIME_SECONDS, help="seconds until each machine is ended")
     command(again, "--firmware")
     runs = command(session, "--stick", "--firmware")
-    runs.add_argument(
-        "--encryption", choices=["wireguard", "none"], default="wireguard", help="what to expect"
-    )
+    runs.add_argument("--encryption", choices=["wireguard", "none"], default="wireguard", help="what to expect")
     runs.add_argument("--output", type=Path, help="folder for report.json and screenshots")
     runs.add_argument("--hold", action="store_true", help="stay in the target, leave both machines running")
     starts = command(desktop, "--stick", "--firmware")

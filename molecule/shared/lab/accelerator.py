@@ -43,9 +43,7 @@ def kvm_boots(kernel: Path, seconds: float = PROBE_SECONDS) -> bool:
     command = ["qemu-system-x86_64", *KVM, *arguments, *boot]
     with (
         step("trying KVM"),
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as qemu,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu,
     ):
         try:
             said, _ = qemu.communicate(timeout=seconds)

@@ -10,16 +10,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .accelerator import accelerator
 from .cache import REPOSITORY, ssh_key
 from .console import last_lines
 from .hub import HUB, PORT_SUFFIX
-from .image import Image, laptop_image
+from .image import Image
 from .machine import Firmware, Machine, Spec
-from .shell import LabError, run, say
+from .shell import LabError, process_of, run, say
 
 LAPTOP = "laptop"
 DESKTOP = "desktop"
@@ -28,6 +28,9 @@ NAMES = (LAPTOP, DESKTOP, "desktop2", "attacker")
 
 # At least five times what a busy two-core host without KVM needs.
 LOGIN_SECONDS = 300
+# Then a machine is ended, whatever it does: nothing is left running for ever.
+LIFETIME_SECONDS = 2 * 3600
+RUNS = REPOSITORY / "build" / "lab"
 STATE = "lab.json"
 
 
@@ -38,29 +41,28 @@ class Bench:
     folder: Path
     sockets: Path
     ssh_ports: dict[str, int]
+    image: Image
     hub: bool
-    initramfs: str
+    lifetime_seconds: int
 
     @classmethod
-    def create(cls, name: str, *, initramfs: str = "initramfs-tools", hub: bool = False) -> Bench:
+    def create(cls, name: str, image: Image, *, hub: bool = False, lifetime_seconds: int = LIFETIME_SECONDS) -> Bench:
         """A fresh run in build/lab/<name>; a finished run of that name is thrown away.
 
         Raises:
             LabError: that run is still going on.
         """
-        folder = REPOSITORY / "build" / "lab" / name
+        folder = RUNS / name
         if (folder / STATE).exists():
-            cls.find(name).require_off()
+            cls.find(name).sweep_up()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         # A UNIX socket's path has at most 107 bytes: they live in a short one, not in the tree.
         sockets = Path(tempfile.mkdtemp(prefix="stiefel-lab-"))
-        bench = cls(folder, sockets, {machine: _free_port() for machine in NAMES}, hub, initramfs)
-        state = {"sockets": str(sockets), "ssh_ports": bench.ssh_ports, "hub": hub, "initramfs": initramfs}
+        bench = cls(folder, sockets, {one: _free_port() for one in NAMES}, image, hub, lifetime_seconds)
+        state = asdict(bench) | {"folder": str(folder), "sockets": str(sockets), "image": str(image.folder)}
         (folder / STATE).write_text(json.dumps(state, indent=2) + "\n")
         bench._write_ssh_config()
-        if hub:
-            bench._start_hub()
         return bench
 
     @classmethod
@@ -70,19 +72,12 @@ class Bench:
         Raises:
             LabError: there is none.
         """
-        folder = REPOSITORY / "build" / "lab" / name
         try:
-            state = json.loads((folder / STATE).read_text())
+            state = json.loads((RUNS / name / STATE).read_text())
         except FileNotFoundError as error:
-            raise LabError(
-                f"there is no lab named {name!r}: start one with 'lab --name {name} up'"
-            ) from error
-        return cls(folder, Path(state["sockets"]), state["ssh_ports"], state["hub"], state["initramfs"])
-
-    @property
-    def image(self) -> Image:
-        """The base image that the laptop's disk is an overlay of."""
-        return laptop_image(self.initramfs)
+            raise LabError(f"there is no lab named {name!r}: start one with 'lab --name {name} up'") from error
+        paths = {"folder": Path(state["folder"]), "sockets": Path(state["sockets"])}
+        return cls(**state | paths | {"image": Image(Path(state["image"]))})
 
     @property
     def accelerator_name(self) -> str:
@@ -94,56 +89,55 @@ class Bench:
         if name not in NAMES:
             raise LabError(f"there is no machine {name!r}: it is one of {', '.join(NAMES)}")
         other = DESKTOP if name == LAPTOP else LAPTOP
-        return Machine(
-            name, self.folder, self.sockets, self.ssh_ports[name], HUB if self.hub else other + PORT_SUFFIX
-        )
+        return Machine(name, self.folder, self.sockets, self.ssh_ports[name], HUB if self.hub else other + PORT_SUFFIX)
 
-    def start_laptop(
-        self, *, backing: Path | None = None, firmware: Firmware = Firmware.UEFI, lifetime: int = 7200
-    ) -> Machine:
+    def start_laptop(self, *, backing: Path | None = None, firmware: Firmware = Firmware.UEFI) -> Machine:
         """Switch the laptop on; a first start makes its disk, an overlay of `backing` (or the base image)."""
         disk = self.folder / "laptop.qcow2"
         if not disk.exists():
             overlay(disk, backing or self.image.disk)
-        spec = Spec(1, firmware, 2, 3072, "virtio-net-pci", disk=disk, lifetime_seconds=lifetime)
-        laptop = self.machine(LAPTOP)
-        laptop.start(spec, accelerator(self.image.kernel))
-        return laptop
+        return self._start(LAPTOP, Spec(1, firmware, 2, 3072, "virtio-net-pci", self.lifetime_seconds, disk=disk))
 
-    def start_desktop(
-        self, stick: Path, *, name: str = DESKTOP, firmware: Firmware = Firmware.UEFI, lifetime: int = 7200
-    ) -> Machine:
+    def start_desktop(self, stick: Path, firmware: Firmware, *, name: str = DESKTOP) -> Machine:
         """Switch on a machine that has no disk, with `stick` in its USB port."""
         if not stick.is_file():
-            raise LabError(
-                f"there is no stick image {stick}: make one with 'ansible-playbook site.yml --tags usbdrive'"
-            )
-        spec = Spec(
-            NAMES.index(name) + 1,
-            firmware,
-            2,
-            2048,
-            "e1000e",
-            stick=stick.resolve(),
-            lifetime_seconds=lifetime,
+            raise LabError(f"there is no stick image {stick}: 'ansible-playbook site.yml --tags usbdrive' makes one")
+        number = NAMES.index(name) + 1
+        return self._start(
+            name, Spec(number, firmware, 2, 2048, "e1000e", self.lifetime_seconds, stick=stick.resolve())
         )
-        desktop = self.machine(name)
-        desktop.start(spec, accelerator(self.image.kernel))
-        return desktop
 
-    def require_off(self) -> None:
-        """Refuse when a machine of this run is still on."""
+    def _start(self, name: str, spec: Spec) -> Machine:
+        """Switch a machine on, with the cable in place."""
+        self.sockets.mkdir(mode=0o700, exist_ok=True)  # `down` took it away
+        if self.hub and not self._hub_pid:
+            self._start_hub()
+        machine = self.machine(name)
+        machine.start(spec, accelerator(self.image.kernel))
+        return machine
+
+    def sweep_up(self) -> None:
+        """Remove what an ended run left behind; refuse when one of its machines is still on."""
         if running := [name for name in NAMES if self.machine(name).pid]:
             names, lab = ", ".join(running), self.folder.name
             raise LabError(f"still on in the lab {lab!r}: {names}; switch off with 'lab --name {lab} down'")
+        self.down()
 
     def down(self) -> None:
         """Switch everything off; logs, screenshots and the laptop's disk stay."""
         for name in NAMES:
             self.machine(name).stop()
-        if self.hub and (pidfile := self.sockets / "hub.pid").exists():
-            os.kill(int(pidfile.read_text()), signal.SIGTERM)
+        if hub := self._hub_pid:
+            os.kill(hub, signal.SIGTERM)
         shutil.rmtree(self.sockets, ignore_errors=True)
+
+    @property
+    def _hub_pidfile(self) -> Path:
+        return self.sockets / "hub.pid"
+
+    @property
+    def _hub_pid(self) -> int | None:
+        return process_of(self._hub_pidfile, str(self.sockets))
 
     def tell_last_lines(self) -> None:
         """Print the end of each console that said something: the first thing to read after a failure."""
@@ -178,7 +172,7 @@ class Bench:
         command = [sys.executable, "-m", "lab.hub", str(self.sockets)]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         hub = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-        (self.sockets / "hub.pid").write_text(str(hub.pid))
+        self._hub_pidfile.write_text(str(hub.pid))
 
 
 def overlay(disk: Path, backing: Path) -> None:

@@ -49,9 +49,7 @@ def apt_mirror() -> str:
     wanted = ["Created-By: Packages", "Origin: Debian", "Component: main"]
     sites = run(["apt-get", "indextargets", "--format", "$(SITE)", *wanted]).split()
     if not sites:
-        raise LabError(
-            "apt knows no Debian mirror: run 'apt-get update', or set LAB_MIRROR to the mirror's address"
-        )
+        raise LabError("apt knows no Debian mirror: run 'apt-get update', or set LAB_MIRROR to the mirror's address")
     return sites[0].rstrip("/")
 
 

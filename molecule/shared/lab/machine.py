@@ -16,7 +16,7 @@ from pathlib import Path
 from .console import PROGRESS_SECONDS, Console
 from .hub import PORT_SUFFIX
 from .qmp import qmp
-from .shell import LabError, say
+from .shell import LabError, process_of, say
 
 OVMF = Path("/usr/share/OVMF")
 START_SECONDS = 30
@@ -40,9 +40,9 @@ class Spec:
     cpus: int
     memory_mib: int
     nic: str  # QEMU's model of the NIC on the cable
+    lifetime_seconds: int  # then it is ended, whatever it does
     disk: Path | None = None  # qcow2
     stick: Path | None = None  # raw image of the USB drive; the machine's writes to it are thrown away
-    lifetime_seconds: int = 2 * 3600  # then the machine is ended, whatever it does: nothing is left running
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,7 @@ class Machine:
     @property
     def pid(self) -> int | None:
         """QEMU's process id, or None when the machine is off."""
-        try:
-            pid = int(self._pidfile.read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return None
-        return pid if str(self._qmp).encode() in b"".join(words) else None
+        return process_of(self._pidfile, str(self._qmp))
 
     def console(self, *, from_end: bool = False) -> Console:
         """A follower of the serial console."""

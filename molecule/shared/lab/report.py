@@ -71,6 +71,4 @@ class Report:
     def require_success(self) -> None:
         """Raise LabError with every check that did not hold."""
         if self.failed:
-            raise LabError(
-                "these checks did not hold:\n" + "\n".join(f"  * {check}" for check in self.failed)
-            )
+            raise LabError("these checks did not hold:\n" + "\n".join(f"  * {check}" for check in self.failed))

@@ -15,7 +15,6 @@ from .machine import Firmware
 from .report import Report
 from .shell import LabError, say
 
-HELD_SECONDS = 24 * 3600
 KERNEL = r"Linux version \d"
 LOGIN = r"stiefel-laptop login:"
 
@@ -64,13 +63,13 @@ class Session:
         self._power_on = 0.0
         (folder / "screenshots").mkdir(parents=True, exist_ok=True)
 
-    def boot(self, stick: Path, firmware: Firmware, *, lifetime: int) -> None:
+    def boot(self, stick: Path, firmware: Firmware) -> None:
         """Switch the desktop on and follow both machines to the login prompt on the desktop."""
         self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
         self.report.laptop_before = ask(self.laptop)
         self._consoles[LAPTOP] = self.laptop.console(from_end=True)
         self._power_on = time.monotonic()
-        self.bench.start_desktop(stick, firmware=firmware, lifetime=lifetime)
+        self.bench.start_desktop(stick, firmware)
         self._consoles[DESKTOP] = self.desktop.console()
         self._reached("power_on", self._power_on)
         self._follow(BOOT)
@@ -81,9 +80,7 @@ class Session:
         self.desktop.wait_ssh(seconds=LOGIN_SECONDS)
         self.report.target = ask(self.desktop)
         encrypted = self.report.encryption != "none"
-        self.report.checks |= target_checks(
-            self.report.laptop_before, self.report.target, encrypted=encrypted
-        )
+        self.report.checks |= target_checks(self.report.laptop_before, self.report.target, encrypted=encrypted)
 
     def leave(self) -> None:
         """Write a file in the target, shut it down, and look whether the laptop has it after its own boot."""
@@ -92,9 +89,7 @@ class Session:
         self._reached("power_off", time.monotonic())
         self.desktop.ssh("sudo systemctl --no-block poweroff")
         self._follow(RETURN[:1])
-        self._reached(
-            "desktop_off", self.desktop.wait_off(seconds=300, why="the target was told to shut down")
-        )
+        self._reached("desktop_off", self.desktop.wait_off(seconds=300, why="the target was told to shut down"))
         self._follow(RETURN[1:])
         self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
         self.report.laptop_after = ask(self.laptop)
@@ -107,9 +102,7 @@ class Session:
 
     def _follow(self, stages: tuple[Stage, ...]) -> None:
         for stage in stages:
-            seen = self._consoles[stage.machine].wait_for(
-                stage.pattern, seconds=stage.seconds, why=stage.moment
-            )
+            seen = self._consoles[stage.machine].wait_for(stage.pattern, seconds=stage.seconds, why=stage.moment)
             self._reached(stage.moment, seen.when)
 
     def _reached(self, moment: str, when: float) -> None:
@@ -122,11 +115,7 @@ class Session:
         """Save both screens; a machine that is off has none."""
         for machine in (self.laptop, self.desktop):
             if machine.pid is not None:
-                file = (
-                    self.folder
-                    / "screenshots"
-                    / f"{len(self.report.seconds):02d}-{moment}-{machine.name}.png"
-                )
+                file = self.folder / "screenshots" / f"{len(self.report.seconds):02d}-{moment}-{machine.name}.png"
                 machine.screenshot(file)
                 self.report.screenshots.append(str(file.relative_to(self.folder)))
 
@@ -154,7 +143,7 @@ def run_session(bench: Bench, folder: Path, report: Report, stick: Path, *, hold
     """
     session = Session(bench, folder, report)
     with explained(session):
-        session.boot(stick, Firmware(report.firmware), lifetime=HELD_SECONDS if hold else 7200)
+        session.boot(stick, Firmware(report.firmware))
         session.inspect()
         if not hold:
             session.leave()

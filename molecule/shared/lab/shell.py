@@ -29,6 +29,16 @@ def step(what: str) -> Iterator[None]:
     say(f"{what}: {time.monotonic() - start:.1f} s")
 
 
+def process_of(pidfile: Path, word: str) -> int | None:
+    """The process that `pidfile` names, if it lives and still has `word` on its command line."""
+    try:
+        pid = int(pidfile.read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if word.encode() in command else None
+
+
 def run(command: Sequence[str | Path], *, seconds: float = 600, env: Mapping[str, str] | None = None) -> str:
     """Run a program and return its standard output.
 
