@@ -56,8 +56,8 @@ def lint_steps() -> Iterator[Step]:
     yield Step("ruff", ("ruff", "check", "."))
     yield Step("mypy agent", ("mypy", "--strict", *python_folders(f"{AGENT}/src")[:1]))
     yield Step("mypy project", ("mypy", "--strict", *python_folders("tests", f"{LAB}/lab")))
-    for module in sorted(ROOT.glob("roles/*/library/*.py")):
-        yield Step(f"mypy {module.stem}", ("mypy", "--strict", str(module.relative_to(ROOT))))
+    scripts = sorted(str(script.relative_to(ROOT)) for script in ROOT.glob("roles/*/files/*.py"))
+    yield Step("mypy roles", ("mypy", "--strict", *scripts))
     yield Step("shellcheck", (sys.executable, "tests/check_shell.py"))
 
 

@@ -1,0 +1,119 @@
+"""What a person may rely on about keys: kept, private, revocable, and sealed when a passphrase is given."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "roles/key/files/keyring.py"
+
+
+def keyring(*arguments: object, passphrase: str = "", fails: bool = False) -> dict[str, Any]:
+    """Run the script as the role does; return its JSON, or with `fails` its message."""
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)],
+        input=passphrase, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "files/ramdisk-agent/src")},
+    )  # fmt: skip
+    assert (done.returncode != 0) == fails, done.stderr
+    return {"message": done.stderr} if fails else json.loads(done.stdout)
+
+
+def entries(path: Path) -> dict[str, str]:
+    return {entry["name"]: entry.get("key", "sealed") for entry in json.loads(path.read_text())["keys"]}
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Path:
+    path = tmp_path / "key" / "key.json"
+    keyring("ring", path, "red", "blue")
+    return path
+
+
+def test_a_new_ring_has_a_key_of_its_own_for_each_stick(ring: Path) -> None:
+    assert list(entries(ring)) == ["red", "blue"]
+    assert len(set(entries(ring).values())) == 2
+
+
+def test_only_its_owner_reads_the_ring(ring: Path) -> None:
+    assert stat.S_IMODE(ring.stat().st_mode) == 0o600
+    assert stat.S_IMODE(ring.parent.stat().st_mode) == 0o700
+
+
+def test_what_is_there_is_kept(ring: Path) -> None:
+    before = ring.read_bytes()
+    assert keyring("ring", ring, "red", "blue") == {"changed": False, "added": [], "removed": []}
+    assert ring.read_bytes() == before
+
+
+def test_a_removed_name_is_revoked_and_the_others_stay(ring: Path) -> None:
+    red = entries(ring)["red"]
+    assert keyring("ring", ring, "red", "green") == {"changed": True, "added": ["green"], "removed": ["blue"]}
+    assert entries(ring)["red"] == red
+
+
+def test_a_name_that_returns_gets_another_key(ring: Path) -> None:
+    lost = entries(ring)["blue"]
+    keyring("ring", ring, "red")
+    keyring("ring", ring, "red", "blue")
+    assert entries(ring)["blue"] != lost
+
+
+def test_rotation_keeps_no_key(ring: Path) -> None:
+    before = set(entries(ring).values())
+    assert keyring("ring", ring, "red", "blue", "--rotate")["changed"]
+    assert before.isdisjoint(entries(ring).values())
+
+
+def test_check_changes_nothing(ring: Path) -> None:
+    before = ring.read_bytes()
+    assert keyring("ring", ring, "green", "--check")["changed"]
+    assert ring.read_bytes() == before
+
+
+def test_a_stick_carries_its_key_and_no_other(ring: Path, tmp_path: Path) -> None:
+    carried = tmp_path / "sticks" / "blue.json"
+    assert keyring("stick", ring, "blue", carried)["changed"]
+    assert entries(carried) == {"blue": entries(ring)["blue"]}
+    assert stat.S_IMODE(carried.stat().st_mode) == 0o600
+    assert not keyring("stick", ring, "blue", carried)["changed"]
+
+
+def test_a_stick_with_a_passphrase_does_not_carry_its_key_in_clear(ring: Path, tmp_path: Path) -> None:
+    carried = tmp_path / "blue.json"
+    assert keyring("stick", ring, "blue", carried, passphrase="käse")["changed"]
+    assert entries(ring)["blue"] not in carried.read_text()
+    assert not keyring("stick", ring, "blue", carried, passphrase="käse")["changed"]
+    assert keyring("stick", ring, "blue", carried, passphrase="brot")["changed"]
+    assert keyring("stick", ring, "blue", carried)["changed"]
+
+
+def test_a_rotated_key_makes_the_stick_anew(ring: Path, tmp_path: Path) -> None:
+    carried = tmp_path / "blue.json"
+    keyring("stick", ring, "blue", carried, passphrase="käse")
+    keyring("ring", ring, "red", "blue", "--rotate")
+    assert keyring("stick", ring, "blue", carried, passphrase="käse")["changed"]
+
+
+def test_a_stick_without_a_key_is_refused_and_the_names_are_given(ring: Path, tmp_path: Path) -> None:
+    told = keyring("stick", ring, "green", tmp_path / "green.json", fails=True)["message"]
+    assert "usbdrive_stick" in told
+    assert "red, blue" in told
+
+
+def test_a_damaged_ring_is_refused_not_overwritten(ring: Path) -> None:
+    ring.write_text(ring.read_text()[:-20])
+    damaged = ring.read_bytes()
+    assert "Traceback" not in keyring("ring", ring, "red", fails=True)["message"]
+    assert ring.read_bytes() == damaged
+
+
+def test_no_output_holds_a_key(ring: Path) -> None:
+    told = json.dumps(keyring("ring", ring, "red", "blue", "--rotate"))
+    assert not any(secret in told for secret in entries(ring).values())
