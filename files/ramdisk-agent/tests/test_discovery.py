@@ -230,6 +230,14 @@ def test_a_proof_counts_once():
     assert pair.answerer.receive(proof, CLIENT, 1.0) is None
 
 
+def test_a_challenge_can_be_proven_once():
+    pair = Pair(AUTOKEXEC)
+    challenged = pair.challenged()
+    proofs = [pair.seeker.prove(challenged, "desktop").data for _ in range(2)]
+    assert isinstance(pair.answerer.receive(proofs[0], CLIENT, 0.0), Proven)
+    assert pair.answerer.receive(proofs[1], CLIENT, 0.0) is None
+
+
 def test_a_proof_from_elsewhere_or_too_late_does_not_count():
     pair = Pair(AUTOKEXEC)
     proof = pair.seeker.prove(pair.challenged(), "desktop").data
@@ -258,6 +266,16 @@ def test_a_challenge_is_heard_once_while_fresh_and_on_its_own_interface():
     assert pair.seeker.receive(challenge, LAPTOP, 0.0) is None
     old = _send(pair.answerer.receive(pair.seeker.beacon(CLIENT_INTERFACE, 1.0), CLIENT, 1.0))
     assert pair.seeker.receive(old, LAPTOP, 1.0 + discovery.CHALLENGE_SECONDS) is None
+
+
+def test_only_the_newest_beacons_of_an_interface_can_be_answered():
+    pair = Pair(AUTOKEXEC)
+    first = pair.answerer.receive(pair.seeker.beacon(CLIENT_INTERFACE, 0.0), CLIENT, 0.0)
+    for _ in range(discovery.BEACONS_REMEMBERED - 1):
+        pair.seeker.beacon(CLIENT_INTERFACE, 0.0)
+    second = pair.answerer.receive(pair.seeker.beacon(CLIENT_INTERFACE, 0.0), CLIENT, 0.0)
+    assert pair.seeker.receive(_send(first), LAPTOP, 0.0) is None
+    assert isinstance(pair.seeker.receive(_send(second), LAPTOP, 0.0), Challenged)
 
 
 def test_reflected_datagrams_are_not_answered():
@@ -402,7 +420,7 @@ def test_challenges_stay_bounded_in_number_age_and_use(steps):
     challenges, now, issued, redeemed = Challenges(), 0.0, {}, set()
     for number, (nonce, source, seconds) in enumerate(steps):
         now += seconds
-        exchange = Exchange(KEY, bytes(16), number.to_bytes(16, "big"))
+        exchange = _exchange(number)
         challenges.issue(exchange, _source(source), now)
         issued[exchange.server_nonce] = now
         assert len(challenges) <= discovery.CHALLENGES_LIMIT
@@ -417,6 +435,29 @@ def test_challenges_stay_bounded_in_number_age_and_use(steps):
             redeemed.add(guess)
 
 
+def _exchange(number: int) -> Exchange:
+    return Exchange(KEY, bytes(16), number.to_bytes(16, "big"))
+
+
+def test_the_newest_challenge_drives_out_the_oldest():
+    challenges, limit = Challenges(), discovery.CHALLENGES_LIMIT
+    for number in range(limit + 1):
+        challenges.issue(_exchange(number), _source(number), 0.0)
+    assert len(challenges) == limit
+    assert challenges.find(_exchange(0).server_nonce, 0.0) is None
+    assert challenges.find(_exchange(1).server_nonce, 0.0)
+
+
+def test_one_source_drives_out_only_its_own():
+    challenges, limit = Challenges(), discovery.CHALLENGES_PER_SOURCE
+    challenges.issue(_exchange(0), _source(1), 0.0)
+    made = [_exchange(number) for number in range(1, limit + 3)]
+    for exchange in made:
+        challenges.issue(exchange, _source(2), 0.0)
+    assert challenges.of(_source(2), 0.0) == made[-limit:]
+    assert challenges.of(_source(1), 0.0) == [_exchange(0)]
+
+
 @given(st.lists(st.floats(0, 10), max_size=200), st.floats(0.1, 50), st.integers(1, 50))
 def test_a_token_bucket_never_exceeds_rate_and_burst(pauses, rate, burst):
     bucket, now, taken = TokenBucket(rate, burst), 1000.0, 0
@@ -424,6 +465,13 @@ def test_a_token_bucket_never_exceeds_rate_and_burst(pauses, rate, burst):
         now += pause
         taken += bucket.take(now)
         assert taken <= burst + (now - 1000.0) * rate + 1e-6
+
+
+def test_a_token_bucket_saves_no_more_than_its_burst():
+    bucket = TokenBucket(2.0, 3.0)
+    assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(1000.5) for _ in range(2)] == [True, False]
 
 
 def test_memory_forgets_the_oldest():

@@ -6,17 +6,18 @@ from itertools import cycle, takewhile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairing import FACTS, GRANT, KEY, OTHER_KEY, SERVER, Conversation, Drawn, Pair
+from pairing import FACTS, GRANT, KEY, OTHER_KEY, Conversation, Drawn, Pair
 
 from stiefel_agent import handshake
 from stiefel_agent.crypto import Ephemeral
-from stiefel_agent.discovery import CHALLENGE_SECONDS
+from stiefel_agent.discovery import CHALLENGE_SECONDS, Exchange
 from stiefel_agent.errors import HandshakeError, MessageError
 from stiefel_agent.handshake import (
     Asked,
     ClientHandshake,
     Granted,
     Received,
+    Secrets,
     Send,
     ServerHandshake,
     State,
@@ -114,7 +115,8 @@ def test_a_changed_message_ends_the_attempt(count, data):
 def test_a_message_with_something_behind_it_ends_the_attempt(count):
     conversation = _talk().run(count)
     if Conversation.NAMES[count - 1] != "answer":
-        _refused(conversation, conversation.messages[-1] + b"\0")
+        with pytest.raises(HandshakeError):
+            conversation.deliver(conversation.messages[-1] + b"\0")
 
 
 @pytest.mark.parametrize("count", range(1, COUNT + 1), ids=Conversation.NAMES)
@@ -150,8 +152,8 @@ def test_any_other_message_of_the_same_session_ends_the_attempt(count, other):
 def _refused(conversation: Conversation, data: bytes) -> None:
     side = conversation.server if len(conversation.messages) % 2 else conversation.client
     with pytest.raises(HandshakeError):
-        # shorter than expected: the attempt ends when the connection does
-        conversation.deliver(data)
+        # None: shorter than expected; then the attempt ends when the connection does
+        assert conversation.deliver(data) is None
         conversation.deliver(b"")
     assert side.state is State.FAILED
     with pytest.raises(HandshakeError):
@@ -162,6 +164,11 @@ def _refused(conversation: Conversation, data: bytes) -> None:
 @given(st.integers(1, COUNT), st.binary(min_size=1, max_size=1200))
 def test_garbage_ends_the_attempt_at_every_step(count, data):
     _refused(_talk().run(count), data)
+
+
+def test_a_hello_of_another_version_ends_the_attempt():
+    conversation = _talk().run(1)
+    _refused(conversation, b"\2" + conversation.messages[0][1:])
 
 
 def test_a_client_with_another_key_ends_the_attempt_and_leaves_the_challenge():
@@ -247,10 +254,21 @@ def test_two_sessions_with_one_key_share_no_secret():
     assert len(_secrets(**fresh) | _secrets(**fresh)) == 6
 
 
-def test_secrets_depend_on_the_ephemeral_keys_alone_too():
-    """Everything else equal, key included: whoever has the key and a recording lacks the ephemeral agreement."""
-    one, other = _secrets(ephemerals=FIXED), _secrets(ephemerals=(Ephemeral(12345), Ephemeral(99)))
-    assert not one & other
+def test_secrets_depend_on_each_thing_that_made_them():
+    """On the agreement above all: whoever has the key and a recording has everything here but that."""
+    exchange = Exchange(KEY, b"c" * 16, b"s" * 16)
+    inputs = {"shared": b"e" * 32, "exchange": exchange, "client_hello": b"hello", "server_hello": b"hello"}
+    changes = [
+        {},
+        {"shared": b"E" * 32},
+        {"exchange": replace(exchange, key=OTHER_KEY)},
+        {"exchange": replace(exchange, client_nonce=b"C" * 16)},
+        {"exchange": replace(exchange, server_nonce=b"S" * 16)},
+        {"client_hello": b"Hello"},
+        {"server_hello": b"Hello"},
+    ]
+    made = [handshake._Session(**inputs | change).secrets() for change in changes]
+    assert len({getattr(secrets, name) for secrets in made for name in Secrets.__slots__}) == 3 * len(changes)
 
 
 def test_ephemeral_keys_are_new_in_every_session():
@@ -259,11 +277,6 @@ def test_ephemeral_keys_are_new_in_every_session():
     clients = [ClientHandshake(Pair().challenged().exchange, FACTS, Drawn("same")).hello() for _ in range(2)]
     assert clients[0] != clients[1]
     assert clients[0][:33] == clients[1][:33]
-
-
-def test_secrets_depend_on_the_key():
-    other = Pair(SERVER, (OTHER_KEY,), OTHER_KEY)
-    assert not _secrets(ephemerals=FIXED) & _secrets(pair=other, ephemerals=FIXED)
 
 
 def test_secrets_do_not_show():

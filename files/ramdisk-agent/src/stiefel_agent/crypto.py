@@ -77,8 +77,6 @@ def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: Readable) -> by
 
 def unseal(key: bytes, nonce: bytes, associated: bytes, sealed: Readable) -> bytes:
     """Reverse `seal`. Raises SealError unless key, nonce, associated data and every byte are as they were."""
-    if len(sealed) < TAG_SIZE:
-        raise SealError
     view = memoryview(sealed)
     try:
         plaintext: bytes = _cipher(key, nonce, associated).decrypt_and_verify(
