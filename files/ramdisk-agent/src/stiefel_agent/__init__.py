@@ -1,1 +1,1 @@
-"""Stiefelsystem's agent: what laptop, ramdisk and target's initrd run. docs/architecture.md says how the rooms relate."""
+"""What laptop, ramdisk and target's initrd run. docs/architecture.md says how the rooms relate."""

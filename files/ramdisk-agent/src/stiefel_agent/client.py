@@ -6,6 +6,7 @@ import getpass
 import select
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -14,7 +15,7 @@ from stiefel_agent import config, kexec, link, netdev, screen, session, status, 
 from stiefel_agent.bundle import Decoder, Manifest, Part
 from stiefel_agent.console import event, say
 from stiefel_agent.discovery import Address, Challenged, Noticed, Seeker
-from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, PassphraseError, StiefelError
+from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, LinkFailed, PassphraseError, StiefelError
 from stiefel_agent.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
 from stiefel_agent.keys import Key, LockedKey
 from stiefel_agent.messages import NAME_SIZE, Busy, Facts, Grant, Stage
@@ -192,12 +193,10 @@ class Client:
 
 
 def _ready(interface: link.Wired) -> link.Wired:
-    """Switch an interface on that is off. One that cannot be is shown as it is."""
+    """Switch an interface on that is off. One that is just being renamed by udev comes back as a change."""
     if not interface.up:
-        try:
+        with suppress(LinkFailed):
             netdev.prepare_link(interface.name, interface.name)
-        except StiefelError as error:
-            say(str(error))
     return interface
 
 

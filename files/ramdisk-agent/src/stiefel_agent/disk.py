@@ -49,9 +49,14 @@ def _flat(devices: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def by_id(path: str) -> str:
     """Return the by-id name of a device, the friendliest if it has several; the path itself if it has none."""
     real = os.path.realpath(path)
-    names = [link.name for link in sorted(_BY_ID.iterdir()) if os.path.realpath(link) == real] if _BY_ID.is_dir() else []
-    names.sort(key=lambda name: (next((i for i, p in enumerate(_FRIENDLY) if name.startswith(p)), 99), "eui." in name))
-    return str(_BY_ID / names[0]) if names else path
+    links = sorted(_BY_ID.iterdir()) if _BY_ID.is_dir() else []
+    names = [link.name for link in links if os.path.realpath(link) == real]
+    return str(_BY_ID / min(names, key=_unfriendliness)) if names else path
+
+
+def _unfriendliness(name: str) -> tuple[bool, int]:
+    """Return what sorts by-id names: those that a person recognises first."""
+    return "eui." in name, next((place for place, prefix in enumerate(_FRIENDLY) if name.startswith(prefix)), 99)
 
 
 def describe(path: str) -> Disk:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -108,14 +109,7 @@ class Screen:
 
 def _wrap(text: str) -> list[str]:
     """Break a text into lines that fit."""
-    lines, line = [], ""
-    for word in text.split(" "):
-        if line and len(line) + 1 + len(word) > _WIDTH - 6:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}" if line else word
-    return [*lines, line]
+    return [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, _WIDTH - 6)]
 
 
 def wake_console() -> None:

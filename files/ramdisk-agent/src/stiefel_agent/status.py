@@ -52,7 +52,7 @@ def interface(wired: Wired) -> str:
 
 
 def interfaces(found: Sequence[Wired]) -> str:
-    """Return how all interfaces are doing, in one line."""
+    """Return how all interfaces are doing, a line for each."""
     if not found:
-        return "no wired network adapter found yet. Plug one in, or see the troubleshooting page"
-    return "; ".join(interface(wired) for wired in found)
+        return "no wired network adapter found yet. Is there one, or can you plug one in?"
+    return "\n".join(interface(wired) for wired in found)
