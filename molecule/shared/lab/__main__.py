@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .bench import DESKTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
-from .cache import REPOSITORY
+from .bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
+from .cache import REPOSITORY, fingerprint
 from .image import INITRAMFS_TOOLS, laptop_image
 from .machine import Firmware
-from .report import Report
-from .session import run_session
+from .report import MOMENTS, Report
+from .session import run_session, wait_for_moment
 from .shell import LabError, say, step
 
 
@@ -22,7 +22,7 @@ def up(options: argparse.Namespace) -> None:
     """Start the laptop from a fresh disk and wait for an ssh login."""
     image = laptop_image(options.initramfs)
     bench = Bench.create(options.name, image, hub=options.hub, lifetime_seconds=options.lifetime)
-    _await_login(bench, options)
+    _await_login(bench, options, backing=options.disk)
 
 
 def again(options: argparse.Namespace) -> None:
@@ -30,9 +30,9 @@ def again(options: argparse.Namespace) -> None:
     _await_login(Bench.find(options.name), options)
 
 
-def _await_login(bench: Bench, options: argparse.Namespace) -> None:
+def _await_login(bench: Bench, options: argparse.Namespace, backing: Path | None = None) -> None:
     with step("laptop: from power-on to an ssh login"):
-        laptop = bench.start_laptop(firmware=Firmware(options.firmware))
+        laptop = bench.start_laptop(backing=backing, firmware=Firmware(options.firmware))
         laptop.console().wait_for("login:", seconds=LOGIN_SECONDS, why="its login prompt")
         laptop.wait_ssh(seconds=LOGIN_SECONDS)
     say(f"log in: {' '.join(laptop.ssh_command)}")
@@ -45,12 +45,39 @@ def desktop(options: argparse.Namespace) -> None:
     say(f"{machine.name} is on; its console: tail -f {machine.log}")
 
 
+def moment(options: argparse.Namespace) -> None:
+    """Wait until a session that another process runs reaches a moment of its timeline."""
+    print(wait_for_moment(_session_folder(options), options.moment))
+
+
+def _session_folder(options: argparse.Namespace) -> Path:
+    folder: Path = options.output or Bench.find(options.name).folder / "session"
+    return folder.resolve()
+
+
+def shutdown(options: argparse.Namespace) -> None:
+    """Press the laptop's power button and wait until it is off."""
+    laptop = Bench.find(options.name).machine(LAPTOP)
+    laptop.press_power()
+    laptop.wait_off(seconds=LOGIN_SECONDS, why="its power button was pressed")
+
+
+def keep(options: argparse.Namespace) -> None:
+    """Copy the disk of the laptop, which is off, into a file that `up --disk` starts from."""
+    Bench.find(options.name).keep_disk(options.file)
+
+
+def name_by_content(options: argparse.Namespace) -> None:
+    """Print the fingerprint of files and folders: what was made from them can be named after it."""
+    print(fingerprint(options.paths))
+
+
 def session(options: argparse.Namespace) -> None:
     """Boot the desktop from the running laptop's disk, ask the target, and come back; leaves a report."""
     bench = Bench.find(options.name)
-    folder = options.output or bench.folder / "session"
+    folder = _session_folder(options)
     report = Report(options.firmware, bench.accelerator_name, options.encryption)
-    run_session(bench, folder.resolve(), report, options.stick, hold=options.hold)
+    run_session(bench, folder, report, options.stick, hold=options.hold)
     say(f"report: {folder}/report.json")
     if options.hold:
         say(f"both machines keep running. Log in: {' '.join(bench.machine(DESKTOP).ssh_command)}")
@@ -106,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
 
     def command(act: Callable[[argparse.Namespace], None], *arguments: str) -> argparse.ArgumentParser:
         """Add a command named after its function, with those of the common arguments that it takes."""
-        one = commands.add_parser(act.__name__, help=act.__doc__, description=act.__doc__)
+        one = commands.add_parser(act.__name__.replace("_", "-"), help=act.__doc__, description=act.__doc__)
         one.set_defaults(act=act)
         for argument in arguments:
             one.add_argument(argument, **COMMON[argument])
@@ -114,12 +141,12 @@ def parser() -> argparse.ArgumentParser:
 
     command(image, "--initramfs")
     first = command(up, "--initramfs", "--firmware")
+    first.add_argument("--disk", type=Path, help="start from this disk instead of the base image")
     first.add_argument("--hub", action="store_true", help="join the machines by a hub: room for more than two")
     first.add_argument("--lifetime", type=int, default=LIFETIME_SECONDS, help="seconds until each machine is ended")
     command(again, "--firmware")
-    runs = command(session, "--stick", "--firmware")
+    runs = command(session, "--stick", "--firmware", "--output")
     runs.add_argument("--encryption", choices=["wireguard", "none"], default="wireguard", help="what to expect")
-    runs.add_argument("--output", type=Path, help="folder for report.json and screenshots")
     runs.add_argument("--hold", action="store_true", help="stay in the target, leave both machines running")
     starts = command(desktop, "--stick", "--firmware")
     starts.add_argument("--machine", choices=NAMES[1:], default=DESKTOP)
@@ -131,6 +158,10 @@ def parser() -> argparse.ArgumentParser:
     presses = command(press)
     presses.add_argument("deed", choices=["power", "cut", "pause", "resume", "unplug", "plug"])
     presses.add_argument("machine", choices=NAMES)
+    command(moment, "--output").add_argument("moment", choices=MOMENTS)
+    command(shutdown)
+    command(keep).add_argument("file", type=Path)
+    command(name_by_content).add_argument("paths", type=Path, nargs="+")
     command(down)
     return top
 
@@ -142,6 +173,7 @@ COMMON: dict[str, dict[str, Any]] = {
         "default": INITRAMFS_TOOLS[0],
         "help": "what makes the laptop's initramfs",
     },
+    "--output": {"type": Path, "help": "folder for report and screenshots (default: build/lab/NAME/session)"},
     "--firmware": {"choices": [one.value for one in Firmware], "default": Firmware.UEFI.value},
     "--stick": {
         "type": Path,

@@ -139,6 +139,14 @@ class Bench:
     def _hub_pid(self) -> int | None:
         return process_of(self._hub_pidfile, str(self.sockets))
 
+    def keep_disk(self, file: Path) -> None:
+        """Copy the laptop's disk to `file`, complete or not at all; it still reads from the base image."""
+        if self.machine(LAPTOP).pid:
+            raise LabError("the laptop is on: its disk cannot be kept before 'lab shutdown'")
+        unfinished = file.with_suffix(".unfinished")
+        shutil.copyfile(self.folder / "laptop.qcow2", unfinished)
+        unfinished.rename(file)
+
     def tell_last_lines(self) -> None:
         """Print the end of each console that said something: the first thing to read after a failure."""
         for name in NAMES:

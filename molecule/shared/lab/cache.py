@@ -41,7 +41,8 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
             continue
         for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
             if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+                name = str(file.relative_to(part)) if part.is_dir() else file.name
+                digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +15,11 @@ from .console import Console
 from .facts import ask, laptop_checks, target_checks, write_something
 from .machine import Firmware
 from .report import Report
-from .shell import LabError, say
+from .shell import LabError, process_of, say
 
 KERNEL = r"Linux version \d"
+# Who follows a session from outside reads its progress, as long as the process lives.
+PROGRESS, PIDFILE = "progress.log", "session.pid"
 LOGIN = r"stiefel-laptop login:"
 
 
@@ -51,7 +55,7 @@ RETURN = (
 
 
 class Session:
-    """The run of a session on a bench whose laptop is up; `folder` takes report and screenshots."""
+    """The run of a session on a bench whose laptop is up; `folder` takes report, progress and screenshots."""
 
     def __init__(self, bench: Bench, folder: Path, report: Report) -> None:
         self.bench = bench
@@ -61,7 +65,10 @@ class Session:
         self.desktop = bench.machine(DESKTOP)
         self._consoles: dict[str, Console] = {}
         self._power_on = 0.0
-        (folder / "screenshots").mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / "screenshots", ignore_errors=True)
+        (folder / "screenshots").mkdir(parents=True)
+        (folder / PROGRESS).write_text("")
+        (folder / PIDFILE).write_text(str(os.getpid()))
 
     def boot(self, stick: Path, firmware: Firmware) -> None:
         """Switch the desktop on and follow both machines to the login prompt on the desktop."""
@@ -108,7 +115,8 @@ class Session:
     def _reached(self, moment: str, when: float) -> None:
         """Note the moment and keep what both screens show."""
         self.report.seconds[moment] = round(when - self._power_on, 1)
-        say(f"{self.report.seconds[moment]:7.1f} s  {moment}")
+        with (self.folder / PROGRESS).open("a") as progress:
+            progress.write(f"{self.report.seconds[moment]:7.1f} s  {moment}\n")
         self.take_screenshots(moment)
 
     def take_screenshots(self, moment: str) -> None:
@@ -118,6 +126,22 @@ class Session:
                 file = self.folder / "screenshots" / f"{len(self.report.seconds):02d}-{moment}-{machine.name}.png"
                 machine.screenshot(file)
                 self.report.screenshots.append(str(file.relative_to(self.folder)))
+
+
+def wait_for_moment(folder: Path, moment: str) -> str:
+    """Wait until the session that another process runs in `folder` reaches a moment; returns its line.
+
+    Raises:
+        LabError: the session ended without it.
+    """
+    pid = process_of(folder / PIDFILE, "lab")
+    if pid is None:
+        raise LabError(f"no session is running in {folder}")
+    progress = Console("session", folder / PROGRESS, pid)
+    try:
+        return progress.wait_for(rf".* {moment}\n", seconds=1200, why=moment).text.strip()
+    finally:
+        progress.close()
 
 
 @contextmanager
@@ -132,6 +156,7 @@ def explained(session: Session) -> Iterator[None]:
     finally:
         session.close()
         session.report.write(session.folder / "report.json")
+        (session.folder / "timeline.txt").write_text(session.report.timeline() + "\n")
         say(f"timeline\n{session.report.timeline()}")
 
 
