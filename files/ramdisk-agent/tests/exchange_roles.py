@@ -1,0 +1,77 @@
+"""A server or a client for test_exchange, run inside a network namespace: real sockets, real discovery, real bundle.
+
+What a namespace cannot have (a disk to hold, WireGuard, nbdkit, kexec) is left out here and tested in the virtual lab.
+Usage: exchange_roles.py server|client FOLDER
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from stiefel_agent import client, config, disk, export, kexec, link, netdev, server, tunnel
+from stiefel_agent.disk import Disk
+from stiefel_agent.keys import unlocked
+
+
+@contextlib.contextmanager
+def _held(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _received(folder: Path, system: kexec.System) -> None:
+    """What the client would start: kept for the test to look at."""
+    for name, stream in (("kernel", system.kernel), ("initrd", system.initrd)):
+        stream.seek(0)
+        with (folder / name).open("wb") as copy:
+            shutil.copyfileobj(stream, copy)
+    (folder / "cmdline").write_text(system.command_line)
+    session = system.extra["etc/stiefel/session.json"]
+    assert isinstance(session, bytes)
+    (folder / "session.json").write_bytes(session)
+
+
+def _server(folder: Path) -> None:
+    disk.held = _held  # type: ignore[assignment]
+    disk.describe = lambda path: Disk(path, "test", "1", 1 << 20, 512, 4096)
+    disk.refuse_hibernated = lambda path: None
+    export.start = lambda path, address: None
+    export.stop = lambda: None
+    server._firewall = lambda verb, address: None
+    config.BUNDLE_FOLDER = folder / "bundle"
+    settings = config.ServerConfig(
+        disk=str(folder / "disk"), laptop="anna", encryption=config.Encryption.NONE, connections=2
+    )
+    with contextlib.ExitStack() as stack:
+        server.Server(settings, unlocked(config.read_keys(folder / "key.json")), stack).run()
+
+
+def _client(folder: Path) -> None:
+    tunnel.new_private_key = lambda: ""
+    tunnel.public_key = lambda private_key: bytes(32)
+    kexec.load = lambda system: _received(folder, system)
+
+    def execute() -> None:
+        raise SystemExit(0)
+
+    kexec.execute = execute  # type: ignore[assignment]
+    key = unlocked(config.read_keys(folder / "key.json"))[0]
+    client.Client(key, json.loads((folder / "name.json").read_text())).run()
+
+
+def main() -> None:
+    role, folder = sys.argv[1], Path(sys.argv[2])
+    # A veth is no hardware: in the namespace everything but `lo` is the cable.
+    link._is_wired = lambda interface: interface.name != "lo"
+    netdev.udev_settle = lambda: None
+    {"server": _server, "client": _client}[role](folder)
+
+
+main()
