@@ -1,30 +1,16 @@
 """What a person may rely on when a USB drive is written: nothing else is erased, and what was written is there."""
 
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import load_script
 
-SCRIPT = Path(__file__).parent.parent / "roles/usbdrive/files/stick.py"
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stick", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["stick"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-stick = load()
+stick = load_script("stick", "roles/usbdrive/files/stick.py")
 
 
 def device(**changes: Any) -> dict[str, Any]:

@@ -1,0 +1,91 @@
+"""What holds for the whole tree: documents that say what is so, and nothing committed that does not belong there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import variable_docs as docs
+import yaml
+from conftest import ROOT
+
+KEYLIKE = re.compile(rb'"(key|private_key|preshared_key|sealed)": *"[A-Za-z0-9+/]{43}="')
+MACHINE_PATHS = re.compile(rb"/(?:tmp/w|work/main|root/\.pyenv|home/[a-z]+/(?:src|git|projects))/")
+
+
+def committed() -> list[Path]:
+    """Return the files that git knows, or would add."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    paths = (ROOT / name for name in listing.stdout.split("\0") if name)
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+def test_documents_say_what_the_argument_specs_say() -> None:
+    outdated = [str(path.relative_to(ROOT)) for path in docs.outdated()]
+    assert not outdated, "run: .venv/bin/python tests/variable_docs.py --write"
+
+
+@pytest.mark.parametrize("role", docs.roles())
+def test_every_default_is_documented_and_right(role: str) -> None:
+    defaults = ROOT / f"roles/{role}/defaults/main.yml"
+    values = yaml.safe_load(defaults.read_text()) or {} if defaults.exists() else {}
+    spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
+    options = spec["argument_specs"]["main"].get("options", {})
+    assert set(values) <= set(options)
+    literal = {name: value for name, value in values.items() if "{{" not in str(value)}
+    assert literal == {name: options[name].get("default") for name in literal}
+
+
+@pytest.mark.parametrize("role", docs.roles())
+def test_a_role_s_variables_carry_its_name(role: str) -> None:
+    spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
+    names = spec["argument_specs"]["main"].get("options", {})
+    assert [name for name in names if not name.startswith((f"{role}_", "stiefel_"))] == []
+
+
+@pytest.mark.parametrize("role", docs.roles())
+def test_every_role_can_be_undone_and_is_described(role: str) -> None:
+    readme = (ROOT / f"roles/{role}/README.md").read_text()
+    assert "<!-- variables -->\n" in readme
+    assert (ROOT / f"roles/{role}/tasks/uninstall.yml").exists()
+
+
+def test_every_role_is_undone_by_the_uninstall_playbook() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/uninstall.yml").read_text())
+    undone = {role for play in plays for task in play["tasks"] for role in task.get("loop", [])}
+    assert undone == set(docs.roles())
+
+
+def test_no_committed_file_holds_a_key() -> None:
+    outside_tests = (path for path in committed() if "tests" not in path.parts)  # tests have fixed keys of their own
+    assert [path for path in outside_tests if KEYLIKE.search(path.read_bytes())] == []
+
+
+def test_no_committed_file_names_a_path_of_the_machine_it_was_written_on() -> None:
+    this = Path(__file__)
+    assert [path for path in committed() if path != this and MACHINE_PATHS.search(path.read_bytes())] == []
+
+
+def test_no_large_or_built_file_is_committed() -> None:
+    large = [path for path in committed() if path.stat().st_size > 1 << 20]
+    built = [path for path in committed() if path.suffix in (".img", ".deb", ".qcow2", ".zst", ".pyc")]
+    assert large + built == []
+
+
+def test_relative_links_in_documents_lead_somewhere() -> None:
+    broken = []
+    for path in committed():
+        if path.suffix != ".md":
+            continue
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", path.read_text()):
+            if not (path.parent / target).exists():
+                broken.append(f"{path.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def test_requirements_are_pinned() -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)] == []

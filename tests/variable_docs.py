@@ -1,0 +1,104 @@
+"""The variables' documentation, made from the roles' argument specs; run it with --write to update it."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+MARKERS = re.compile(r"(<!-- variables -->\n).*?(<!-- /variables -->)", re.DOTALL)
+HEADING = """\
+# Variables
+
+Every setting there is. Set them in `group_vars/all.yml`, in the inventory, or with `-e`; a name that is not here is
+refused. This page is made by `.venv/bin/python tests/variable_docs.py --write` from `group_vars/all.yml` and the
+roles' argument specs.
+"""
+
+
+def cell(text: str) -> str:
+    """Return text as it may stand in a Markdown table, with Ansible's C() and I() as code."""
+    return re.sub(r"[CI]\((.*?)\)", r"`\1`", " ".join(text.split())).replace("|", "\\|")
+
+
+def value(default: object) -> str:
+    """Return a default as people write it in YAML."""
+    if isinstance(default, str):
+        return f"`{default}`" if default else "empty"
+    return f"`{json.dumps(default)}`"
+
+
+def rows(options: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield the table's lines, in the spec's order."""
+    yield "| variable | type | default | meaning |"
+    yield "|---|---|---|---|"
+    for name, option in options.items():
+        parts = option["description"] if isinstance(option["description"], list) else [option["description"]]
+        if "choices" in option:
+            parts = [*parts, "One of: " + ", ".join(f"C({choice})" for choice in option["choices"]) + "."]
+        default = value(option["default"]) if "default" in option else "see meaning"
+        yield f"| `{name}` | {option['type']} | {cell(default)} | {cell(' '.join(parts))} |"
+
+
+def table(role: str) -> str:
+    """Return a role's table, or one line when it has no settings."""
+    spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
+    options = spec["argument_specs"]["main"].get("options", {})
+    return "\n".join(rows(options)) + "\n" if options else "This role has no settings of its own.\n"
+
+
+def shared() -> str:
+    """Return the table of the settings that several roles read, from the comments in group_vars/all.yml."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    text = (ROOT / "group_vars/all.yml").read_text()
+    for comment, name, default in re.findall(r"((?:^# .*\n)+)^([a-z]\w*): (.*)$", text, re.MULTILINE):
+        lines.append(f"| `{name}` | `{cell(default)}` | {cell(comment.replace('# ', ''))} |")
+    return "\n".join(lines) + "\n"
+
+
+def roles() -> list[str]:
+    """Return the roles' names."""
+    return sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+
+
+def with_table(text: str, made: str) -> str:
+    """Return a README with the table between its markers."""
+    return MARKERS.sub(lambda found: found[1] + made + found[2], text)
+
+
+def documents() -> dict[Path, str]:
+    """Return each document that holds variables, as it should be."""
+    made = {}
+    for role in roles():
+        readme = ROOT / f"roles/{role}/README.md"
+        if readme.exists():
+            made[readme] = with_table(readme.read_text(), table(role))
+    parts = [HEADING, "## Shared\n", shared(), *(f"## {role}\n\n{table(role)}" for role in roles())]
+    made[ROOT / "docs/variables.md"] = "\n".join(parts)
+    return made
+
+
+def outdated() -> list[Path]:
+    """Return the documents that do not say what the specs say."""
+    return [path for path, text in documents().items() if not path.exists() or path.read_text() != text]
+
+
+def main() -> int:
+    """Name the outdated documents, or with --write bring them up to date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true")
+    write = parser.parse_args().write
+    for path in outdated():
+        print(f"{'written' if write else 'outdated'}: {path.relative_to(ROOT)}")
+        if write:
+            path.write_text(documents()[path])
+    return 1 if outdated() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
