@@ -76,7 +76,7 @@ def scenario_steps() -> Iterator[Step]:
         yield Step(
             f"molecule {scenario}",
             ("molecule", "test", "-s", scenario),
-            timeout=1500,
+            timeout=2700,
             cleanup=("molecule", "destroy", "-s", scenario),
         )
 
