@@ -5,6 +5,7 @@ systemd-shutdown runs this as its last act: processes are gone, root is read-onl
 
 import fcntl
 import os
+import select
 import socket
 from pathlib import Path
 
@@ -17,8 +18,11 @@ DISK = Path("/dev/nbd0")
 BLKFLSBUF = 0x1261
 """linux/fs.h: write back and forget what the block device has in its cache."""
 
-SECONDS = 5
-"""How long to wait for the laptop, at each step; with the cable out, nobody should wait for ever (F12)."""
+FLUSH_SECONDS = 30
+"""How long the last bytes may take; systemd has synced before, so little is left. Failure mode F12."""
+
+ANSWER_SECONDS = 5
+"""How long to wait for the laptop's answer."""
 
 ANSWER = b"ok\n"
 
@@ -34,19 +38,38 @@ def flush(disk: Path) -> None:
         os.close(descriptor)
 
 
-def release(session: Session, disk: Path) -> None:
-    """Reach the laptop first (or flushing would wait for ever), flush, send the token, await the ok.
+def flush_within(disk: Path, seconds: float) -> None:
+    """Flush in a child, for without the laptop a flush waits for ever, and cannot even be killed.
+
+    Raises:
+        ReleaseFailed: it did not come to an end, or failed.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            flush(disk)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    ended, _, _ = select.select([os.pidfd_open(child)], [], [], seconds)
+    if not ended:
+        raise ReleaseFailed(f"the last data could not be written within {seconds} s: is the cable in?")
+    if os.waitpid(child, 0)[1]:
+        raise ReleaseFailed("the last data could not be written")
+
+
+def hand_back(session: Session) -> None:
+    """Send the token, await the laptop's ok.
 
     Raises:
         ReleaseFailed: the laptop was not reached or did not confirm.
     """
+    answer = b""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as connection:
-            connection.settimeout(SECONDS)
+            connection.settimeout(ANSWER_SECONDS)
             connection.connect(socket_address(session.server_host, session.release.port))
-            flush(disk)
             connection.sendall(session.release.token.encode() + b"\n")
-            answer = b""
             while len(answer) < len(ANSWER) and (chunk := connection.recv(len(ANSWER))):
                 answer += chunk
     except OSError as error:
@@ -61,7 +84,9 @@ def main() -> int:
         return 0
     try:
         say("giving the disk back to the laptop")
-        release(parse(IN_TARGET.read_bytes(), redacted=True), DISK)
+        session = parse(IN_TARGET.read_bytes(), redacted=True)
+        flush_within(DISK, FLUSH_SECONDS)
+        hand_back(session)
     except (StiefelError, OSError) as error:
         say(str(error))
         return 1

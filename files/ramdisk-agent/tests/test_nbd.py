@@ -1,0 +1,231 @@
+import contextlib
+import errno
+import json
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stiefel_agent import genl, nbd
+from stiefel_agent.errors import DiskRefused, DiskUnreachable
+
+needs_nbdkit = pytest.mark.skipif(not shutil.which("nbdkit"), reason="nbdkit is not installed")
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start nbdkit on loopback with the given arguments; the port is ours before it starts (socket activation)."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments):
+            listener = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+            launch = 'exec 3<&"$0"; LISTEN_FDS=1 LISTEN_PID=$$ exec nbdkit -f "$@"'
+            process = subprocess.Popen(
+                ["bash", "-c", launch, str(listener.fileno()), *arguments], pass_fds=[listener.fileno()]
+            )
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            return listener.getsockname()[1]
+
+        yield start
+
+
+def dial_all(port, count=4):
+    connections, offered = nbd.dial_all("::1", port, "disk", count)
+    for connection in connections:
+        connection.close()
+    return len(connections), offered
+
+
+@needs_nbdkit
+def test_size_and_flags_are_those_that_another_client_sees(serve):
+    port = serve("memory", "100M")
+    _, offered = dial_all(port)
+    said = json.loads(subprocess.check_output(["nbdinfo", "--json", f"nbd://[::1]:{port}/disk"]))["exports"][0]
+    assert offered.size == said["export-size"] == 100 * 1024 * 1024
+    assert bool(offered.flags & nbd.FLAG_SEND_FLUSH) == said["can_flush"] is True
+    assert bool(offered.flags & nbd.FLAG_SEND_FUA) == said["can_fua"]
+    assert bool(offered.flags & nbd.FLAG_READ_ONLY) == said["is_read_only"] is False
+    assert bool(offered.flags & nbd.FLAG_CAN_MULTI_CONN) == said["can_multi_conn"] is True
+
+
+@needs_nbdkit
+def test_a_negotiated_connection_reads_the_disk(serve):
+    port = serve("pattern", "1M")  # each 8 bytes hold their own offset
+    connection, _ = nbd.dial("::1", port, "disk")
+    with connection:
+        assert connection.getblocking()
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        connection.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 77, 4096, 8))
+        reply = connection.recv(24, socket.MSG_WAITALL)
+    assert reply == struct.pack(">IIQQ", 0x67446698, 0, 77, 4096)
+
+
+@needs_nbdkit
+def test_several_connections_only_where_they_see_each_others_writes(serve):
+    assert dial_all(serve("memory", "1M"), 4)[0] == 4
+    assert dial_all(serve("--filter=multi-conn", "memory", "1M", "multi-conn-mode=disable"), 4)[0] == 1
+
+
+@needs_nbdkit
+def test_a_disk_with_4096_byte_sectors_is_not_attached_with_512(serve):
+    port = serve("--filter=blocksize-policy", "memory", "1M", "blocksize-minimum=4096", "blocksize-preferred=4096")
+    _, offered = dial_all(port)
+    assert offered.minimum_block == 4096
+    nbd.check(offered, 4096)
+    with pytest.raises(DiskRefused, match="4096"):
+        nbd.check(offered, 512)
+
+
+@needs_nbdkit
+def test_a_read_only_disk_is_refused(serve):
+    with pytest.raises(DiskRefused, match="read-only"):
+        nbd.check(dial_all(serve("-r", "memory", "1M"))[1], 512)
+
+
+@needs_nbdkit
+def test_an_unknown_export_is_refused(serve):
+    port = serve("--filter=exportname", "memory", "1M", "exportname=other", "exportname-strict=true")
+    with pytest.raises(DiskRefused):
+        dial_all(port)
+
+
+@pytest.mark.parametrize(
+    ("size", "flags", "reason"),
+    [
+        (0, nbd.FLAG_SEND_FLUSH, "whole number"),
+        (512 * 3 + 1, nbd.FLAG_SEND_FLUSH, "whole number"),
+        (512 * 3, 0, "flush"),
+    ],
+)
+def test_what_is_not_a_disk_to_write_to_is_refused(size, flags, reason):
+    with pytest.raises(DiskRefused, match=reason):
+        nbd.check(nbd.Export(size, flags), 512)
+
+
+def test_nobody_there_is_said_with_address_and_port():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(DiskUnreachable, match=f"::1 port {port}"):
+        nbd.dial("::1", port, "disk")
+
+
+def negotiate_with(answer):
+    """Negotiate with a server that says these bytes and hangs up."""
+    ours, theirs = socket.socketpair()
+
+    def serve():
+        with theirs, contextlib.suppress(OSError):
+            theirs.sendall(answer)
+            theirs.shutdown(socket.SHUT_WR)
+            while theirs.recv(4096):
+                pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with ours:
+            return nbd.negotiate(ours, "disk")
+    finally:
+        thread.join()
+
+
+GREETING = b"NBDMAGICIHAVEOPT" + struct.pack(">H", 3)
+
+
+def reply(kind, payload):
+    return struct.pack(">QIII", 0x3E889045565A9, 7, kind, len(payload)) + payload
+
+
+EXPORT_INFO = reply(3, struct.pack(">HQH", 0, 1 << 40, 0x10D))
+BLOCK_INFO = reply(3, struct.pack(">HIII", 3, 512, 4096, 1 << 25))
+
+
+def test_information_is_taken_in_any_order_and_the_unknown_is_skipped():
+    unknown = reply(3, struct.pack(">H", 2) + b"description")
+    expected = nbd.Export(1 << 40, 0x10D, 512)
+    assert negotiate_with(GREETING + EXPORT_INFO + BLOCK_INFO + reply(1, b"")) == expected
+    assert negotiate_with(GREETING + unknown + BLOCK_INFO + EXPORT_INFO + reply(1, b"")) == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"NBDMAGIC\x00\x00\x42\x02\x81\x86\x12\x53" + bytes(10),  # the old style negotiation
+        b"NBDMAGICIHAVEOPT\x00\x00",
+        GREETING + reply(1, b""),
+        GREETING + reply((1 << 31) + 6, b"no such export"),
+        GREETING + struct.pack(">QIII", 0x3E889045565A9, 7, 3, 1 << 31),
+    ],
+)
+def test_a_server_that_does_not_offer_the_disk_properly_is_refused(answer):
+    with pytest.raises(DiskRefused):
+        negotiate_with(answer)
+
+
+@given(st.integers(0, 200), st.binary(max_size=40))
+def test_whatever_a_server_says_ends_in_an_export_or_in_our_own_errors(cut, tail):
+    answer = (GREETING + BLOCK_INFO + EXPORT_INFO + reply(1, b""))[:cut] + tail
+    with contextlib.suppress(DiskRefused, DiskUnreachable):
+        assert negotiate_with(answer).size == 1 << 40
+
+
+def test_the_request_for_the_export_is_the_protocol_documents():
+    assert nbd.go_option("disk").hex() == (
+        "49484156454f5054"  # IHAVEOPT
+        "00000007"  # NBD_OPT_GO
+        "0000000c"  # length of what follows
+        "00000004" + b"disk".hex() + "0001" + "0003"  # name; one request: NBD_INFO_BLOCK_SIZE
+    )
+
+
+@pytest.mark.skipif(struct.pack("=H", 1) != struct.pack("<H", 1), reason="the vector is little-endian")
+def test_the_connect_message_is_the_kernels():
+    payload = nbd.connect_attributes(0, nbd.Export(1 << 20, 0x10D), 4096, [5, 6], "disk")
+    assert genl.request(0x21, nbd.NBD_CMD_CONNECT, 9, payload).hex(" ", -4) == " ".join(
+        (
+            "80000000 21000500 09000000 00000000",  # nlmsghdr: length, family, REQUEST | ACK, sequence
+            "01010000",  # genlmsghdr: NBD_CMD_CONNECT, version 1
+            "08000100 00000000",  # INDEX
+            "0c000200 00001000 00000000",  # SIZE_BYTES
+            "0c000300 00100000 00000000",  # BLOCK_SIZE_BYTES
+            "0c000400 008d2700 00000000",  # TIMEOUT
+            "0c000500 0d010000 00000000",  # SERVER_FLAGS
+            "0c000800 0003cc12 00000000",  # DEAD_CONN_TIMEOUT
+            "09000a00 6469736b 00000000",  # BACKEND_IDENTIFIER, padded
+            "1c000780 0c000180 08000100 05000000 0c000180 08000100 06000000",  # SOCKETS of SOCK_ITEM of SOCK_FD
+        )
+    )
+
+
+def test_the_kernel_answers_our_netlink():
+    with genl.GenericNetlink() as netlink:
+        assert netlink.family("nlctrl") == genl.GENL_ID_CTRL
+        with pytest.raises(OSError) as refused:
+            netlink.family("stiefel-none")
+        assert refused.value.errno == errno.ENOENT
+        assert netlink.family("nlctrl") == genl.GENL_ID_CTRL
+
+
+@given(st.dictionaries(st.integers(0, 0x3FFF), st.binary(max_size=30)))
+def test_attributes_are_read_back(wanted):
+    assert genl.attributes(b"".join(genl.attribute(*item) for item in wanted.items())) == wanted
+
+
+@given(st.binary(max_size=80))
+def test_any_netlink_bytes_are_read_without_an_exception(data):
+    genl.attributes(data)
+    assert all(len(body) <= len(data) for _, _, body in genl.messages(data))
+
+
+def test_a_kernel_without_nbd_is_said_in_our_words():
+    if Path("/sys/module/nbd").exists():
+        pytest.skip("this kernel has nbd")
+    with pytest.raises(DiskRefused, match="nbd driver"):
+        nbd.connect(0, nbd.Export(1 << 20, 0x10D), 512, [0], "disk")
