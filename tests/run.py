@@ -65,7 +65,7 @@ def pytest_steps() -> Iterator[Step]:
     """Yield the test suites that need no virtual machine; each folder brings its own settings."""
     for cwd in (AGENT, LAB, "."):
         if any((ROOT / cwd / "tests").glob("test_*.py")):
-            argv = ("pytest", "-q", "-rs", "--durations=5", "tests")
+            argv = ("pytest", "-q", "-rs", "--tb=short", "--durations=5", "tests")
             yield Step(f"pytest {cwd}", argv, cwd=cwd, timeout=900)
 
 
