@@ -39,10 +39,10 @@ def _received(folder: Path, system: kexec.System) -> None:
 
 
 def _server(folder: Path) -> None:
-    disk.held = _held  # type: ignore[assignment]
+    disk.held = _held
     disk.describe = lambda path: Disk(path, "test", "1", 1 << 20, 512, 4096)
     disk.refuse_hibernated = lambda path: None
-    export.start = lambda path, address: None
+    export.start = lambda disk, address: None
     export.stop = lambda: None
     server._firewall = lambda verb, address: None
     config.BUNDLE_FOLDER = folder / "bundle"
@@ -69,7 +69,7 @@ def _client(folder: Path) -> None:
 def main() -> None:
     role, folder = sys.argv[1], Path(sys.argv[2])
     # A veth is no hardware: in the namespace everything but `lo` is the cable.
-    link._is_wired = lambda interface: interface.name != "lo"
+    link._is_wired = lambda folder: folder.name != "lo"
     netdev.udev_settle = lambda: None
     {"server": _server, "client": _client}[role](folder)
 

@@ -46,7 +46,8 @@ class Role:
         source = str(Path(__file__).parents[1] / "src")
         self._process = subprocess.Popen(
             ["ip", "netns", "exec", namespace, sys.executable, str(ROLES), role, str(folder)],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": source},
+            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": source},
         )  # fmt: skip
 
     def hears(self, text: str) -> None:
@@ -145,7 +146,7 @@ def test_a_stranger_gets_no_answer(cable: tuple[str, str], laptop_folder: Path, 
 
 
 def datagrams_to(namespace: str, seconds: float) -> int:
-    """Count the unicast UDP datagrams that reach a namespace within some seconds; strangers' beacons go on meanwhile."""
+    """Count the unicast UDP datagrams that reach a namespace within some seconds."""
     program = (
         "import socket, sys, time\n"
         f"s = socket.socket({int(socket.AF_PACKET)}, socket.SOCK_DGRAM, socket.htons(0x86dd))\n"

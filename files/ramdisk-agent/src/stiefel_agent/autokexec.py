@@ -152,18 +152,25 @@ class Autokexec:
 
     def run(self) -> None:
         """Wait for desktops until one is followed."""
-        self._wire.follow(link.wired())
+        self._follow_links()
         event("listening", interfaces=",".join(one.name for one in link.wired()) or "none")
         while not self._step():
             pass
+
+    def _follow_links(self) -> None:
+        """Listen on every wired interface there is now."""
+        self._changes.drain()
+        interfaces = link.wired()
+        for interface in interfaces:
+            link.make_reachable(interface)
+        self._wire.follow(interfaces)
 
     def _step(self) -> bool:
         """Wait for one thing to happen and see to it; True when the laptop is on its way."""
         sources = [self._wire.fileno(), self._changes.fileno(), self._control.fileno()]
         readable, _, _ = select.select(sources, [], [], 1.0 if self._call else None)
         if self._changes.fileno() in readable:
-            self._changes.drain()
-            self._wire.follow(link.wired())
+            self._follow_links()
         while self._wire.fileno() in readable and (received := self._wire.receive()):
             answer = self._answerer.receive(*received, time.monotonic())
             if isinstance(answer, Datagram):

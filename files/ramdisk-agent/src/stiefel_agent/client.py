@@ -6,7 +6,6 @@ import getpass
 import select
 import socket
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -15,7 +14,7 @@ from stiefel_agent import config, kexec, link, netdev, screen, session, status, 
 from stiefel_agent.bundle import Decoder, Manifest, Part
 from stiefel_agent.console import event, say
 from stiefel_agent.discovery import Address, Challenged, Noticed, Seeker
-from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, LinkFailed, PassphraseError, StiefelError
+from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, PassphraseError, StiefelError
 from stiefel_agent.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
 from stiefel_agent.keys import Key, LockedKey
 from stiefel_agent.messages import NAME_SIZE, Busy, Facts, Grant, Stage
@@ -78,7 +77,9 @@ class Client:
             due = started
             while True:
                 now = time.monotonic()
-                interfaces = [_ready(interface) for interface in link.wired()]
+                interfaces = link.wired()
+                for interface in interfaces:
+                    link.make_reachable(interface)
                 self._show_search(interfaces, now - started)
                 if now >= due:
                     self._call(wire, interfaces, now)
@@ -190,14 +191,6 @@ class Client:
         event("bundle_received", bytes=decoder.done, seconds=f"{seconds:.1f}")
         self._screen.finish(self._steps.receive, screen.progress(decoder.done, decoder.total, seconds))
         return decoder.manifest
-
-
-def _ready(interface: link.Wired) -> link.Wired:
-    """Switch an interface on that is off. One that is just being renamed by udev comes back as a change."""
-    if not interface.up:
-        with suppress(LinkFailed):
-            netdev.prepare_link(interface.name, interface.name)
-    return interface
 
 
 def _dial(challenged: Challenged) -> socket.socket:

@@ -7,11 +7,13 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Self
 
 from stiefel_agent import netdev
 from stiefel_agent.discovery import GROUP, PORT, Address, Datagram
+from stiefel_agent.errors import LinkFailed
 
 _ARPHRD_ETHER = "1"  # linux/if_arp.h
 
@@ -55,6 +57,28 @@ def wired() -> list[Wired]:
             address = netdev.link_local_address(name)
             found.append(Wired(name, int(index), _read(folder / "address"), bool(flags & 1), carrier, address))
     return found
+
+
+def eui64_address(mac: str) -> str:
+    """Return the link-local address that follows from a MAC (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:]
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
+
+
+def make_reachable(interface: Wired) -> None:
+    """See that a desktop at this interface's cable can be heard and answered, whoever else manages the interface.
+
+    NetworkManager takes the link-local address away again when no DHCP server answers, and at the end of a mere cable
+    there is none. Another link-local address disturbs nobody. An interface that is just being renamed or taken away
+    comes back as a change.
+    """
+    with suppress(LinkFailed):
+        if not interface.up:
+            netdev.ip("link", "set", "dev", interface.name, "up")
+        elif interface.carrier and interface.address is None:
+            address = f"{eui64_address(interface.mac)}/64"
+            netdev.ip("address", "replace", address, "dev", interface.name, "scope", "link", "nodad")
 
 
 def driver(interface: str) -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -23,7 +23,7 @@ from stiefel_agent import config, disk, export, link, netdev, screen, status, tu
 from stiefel_agent.bundle import Encoder, Manifest, describe
 from stiefel_agent.console import event, say
 from stiefel_agent.discovery import PORT, Answerer, Datagram
-from stiefel_agent.errors import HandshakeError, LinkFailed, StiefelError
+from stiefel_agent.errors import HandshakeError, StiefelError
 from stiefel_agent.handshake import (
     CONNECTIONS_LIMIT,
     HELLO_SECONDS,
@@ -139,9 +139,7 @@ class Server:
         self._changes.drain()
         interfaces = link.wired()
         for interface in interfaces:
-            if not interface.up:
-                with suppress(LinkFailed):  # just being renamed by udev: it comes back as a change
-                    netdev.prepare_link(interface.name, interface.name)
+            link.make_reachable(interface)
         self._wire.follow(interfaces)
         if self._session is None:
             self._screen.start(self._steps.wait, status.interfaces(interfaces))
