@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = re.compile(r"\n# ---- The roles' settings.*", re.DOTALL)
 MARKERS = re.compile(r"(<!-- variables -->\n).*?(<!-- /variables -->)", re.DOTALL)
 HEADING = """\
 # Variables
@@ -33,16 +35,21 @@ def value(default: object) -> str:
     return f"`{json.dumps(default)}`"
 
 
+def description(option: dict[str, Any]) -> str:
+    """Return what an option means, with its choices."""
+    parts = option["description"] if isinstance(option["description"], list) else [option["description"]]
+    if "choices" in option:
+        parts = [*parts, "One of: " + ", ".join(f"C({choice})" for choice in option["choices"]) + "."]
+    return " ".join(parts)
+
+
 def rows(options: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Yield the table's lines, in the spec's order."""
     yield "| variable | type | default | meaning |"
     yield "|---|---|---|---|"
     for name, option in options.items():
-        parts = option["description"] if isinstance(option["description"], list) else [option["description"]]
-        if "choices" in option:
-            parts = [*parts, "One of: " + ", ".join(f"C({choice})" for choice in option["choices"]) + "."]
         default = value(option["default"]) if "default" in option else "see meaning"
-        yield f"| `{name}` | {option['type']} | {cell(default)} | {cell(' '.join(parts))} |"
+        yield f"| `{name}` | {option['type']} | {cell(default)} | {cell(description(option))} |"
 
 
 def table(role: str) -> str:
@@ -50,6 +57,17 @@ def table(role: str) -> str:
     spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
     options = spec["argument_specs"]["main"].get("options", {})
     return "\n".join(rows(options)) + "\n" if options else "This role has no settings of its own.\n"
+
+
+def commented(role: str) -> str:
+    """Return a role's settings as commented YAML: what a person takes the comment sign away from."""
+    spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
+    lines = []
+    for name, option in spec["argument_specs"]["main"].get("options", {}).items():
+        meaning = cell(description(option)).replace("`", "").replace("\\|", "|")
+        lines += ["", *textwrap.wrap(meaning, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)]
+        lines.append(f"# {name}: {json.dumps(option['default']) if 'default' in option else ''}".rstrip())
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def shared() -> str:
@@ -80,6 +98,9 @@ def documents() -> dict[Path, str]:
             made[readme] = with_table(readme.read_text(), table(role))
     parts = [HEADING, "## Shared\n", shared(), *(f"## {role}\n\n{table(role)}" for role in roles())]
     made[ROOT / "docs/variables.md"] = "\n".join(parts)
+    settings = ROOT / "group_vars/all.yml"
+    heading = "\n# ---- The roles' settings, with their defaults (made by tests/variable_docs.py --write)\n"
+    made[settings] = SETTINGS.sub("", settings.read_text()) + heading + "".join(map(commented, roles()))
     return made
 
 
