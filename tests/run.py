@@ -81,6 +81,11 @@ def scenario_steps() -> Iterator[Step]:
         )
 
 
+def closing_steps() -> Iterator[Step]:
+    """Yield what looks at the things that all the others have left behind."""
+    yield Step("secrets", (sys.executable, "tests/check_secrets.py"))
+
+
 def counts(step: Step, output: str, code: int) -> tuple[int, int, int]:
     """Return passed, failed and skipped; a command that failed counts at least one failure."""
     if not step.name.startswith("pytest"):
@@ -143,7 +148,7 @@ def main() -> int:
     parser.add_argument("--fast", action="store_true", help="leave the virtual machines out")
     parser.add_argument("only", nargs="*", help="run only the steps whose name contains one of these words")
     options = parser.parse_args()
-    steps = [*lint_steps(), *pytest_steps(), *(() if options.fast else scenario_steps())]
+    steps = [*lint_steps(), *pytest_steps(), *(() if options.fast else scenario_steps()), *closing_steps()]
     chosen = [step for step in steps if not options.only or any(word in step.name for word in options.only)]
     LOGS.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + BUDGET_SECONDS
