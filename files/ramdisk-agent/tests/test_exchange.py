@@ -1,4 +1,4 @@
-"""Client and server find each other and exchange the bundle over real sockets, each in a network namespace of its own."""
+"""Client and server find each other and exchange the bundle over real sockets, each in a network namespace."""
 
 import json
 import os

@@ -21,6 +21,7 @@ made again when what goes into it changes, so that a changed agent costs seconds
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import hashlib
 import json
@@ -253,12 +254,18 @@ def main() -> None:
     """Pack what the plan on the command line says; say in one JSON object what came of it."""
     plan = Plan.load(Path(sys.argv[1]))
     plan.work.mkdir(parents=True, exist_ok=True)
+    with (plan.work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two builds at once would write into each other's frames
+        print(json.dumps(make(plan)))
+
+
+def make(plan: Plan) -> dict[str, object]:
+    """Make what is not up to date; return what came of it."""
     base = base_inputs(plan)
     manifest = plan.output / "manifest.json"
     made_from = [base, overlay_inputs(plan)]
     if manifest.exists() and json.loads(manifest.read_text())["made_from"] == made_from:
-        print(json.dumps({"changed": False}))
-        return
+        return {"changed": False}
     frame = base_frame(plan, base)
     compile_python(plan.root, plan.overlay)
     overlay = plan.work / "overlay.cpio.zst"
@@ -269,7 +276,7 @@ def main() -> None:
     write_whole(plan.output / "vmlinuz", (plan.root / "boot" / f"vmlinuz-{version}").read_bytes())
     facts = {"kernel": version, "bytes": len(initrd), "sha256": hashlib.sha256(initrd).hexdigest(), "made_from": made_from}
     write_whole(manifest, json.dumps(facts, indent=2).encode())
-    print(json.dumps({"changed": True, **facts}))
+    return {"changed": True, **facts}
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from stiefel_agent.console import event, say
 from stiefel_agent.discovery import Answerer, Datagram, Proven
 from stiefel_agent.errors import NothingToBoot, NotNow, StiefelError
 from stiefel_agent.keys import unlocked
-from stiefel_agent.messages import Challenge, Notice, NoticeState, Stage
+from stiefel_agent.messages import Challenge, Notice, NoticeState, Stage, displayable
 
 RAMDISK = Path("/var/lib/stiefel/ramdisk")
 TARGETS = Path("/var/lib/stiefel/target")
@@ -143,7 +143,7 @@ class Autokexec:
     def __init__(self, settings: AutokexecConfig, stack: ExitStack) -> None:
         self._settings = settings
         keyring = unlocked(config.read_keys())
-        self._answerer = Answerer(keyring, Challenge(Stage.AUTOKEXEC, settings.laptop or socket.gethostname()))
+        self._answerer = Answerer(keyring, Challenge(Stage.AUTOKEXEC, displayable(settings.laptop or socket.gethostname())))
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._control = stack.enter_context(_control_socket())
@@ -237,7 +237,7 @@ class Autokexec:
         elif left > 0:
             self._notify(call.proven, Notice(NoticeState.COUNTDOWN, round(left)))
         elif who := inhibitor():
-            self._notify(call.proven, Notice(NoticeState.INHIBITED, 0, who[:60]))
+            self._notify(call.proven, Notice(NoticeState.INHIBITED, 0, displayable(who)))
         else:
             return self._move(call)
         return False

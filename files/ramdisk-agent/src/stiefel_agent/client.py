@@ -17,7 +17,7 @@ from stiefel_agent.discovery import Address, Challenged, Noticed, Seeker
 from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, PassphraseError, StiefelError
 from stiefel_agent.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
 from stiefel_agent.keys import Key, LockedKey
-from stiefel_agent.messages import NAME_SIZE, Busy, Facts, Grant, Stage
+from stiefel_agent.messages import Busy, Facts, Grant, Stage, displayable
 
 BEACON_SECONDS = 1.0
 RETRY_SECONDS = 5.0
@@ -56,6 +56,7 @@ class Client:
         self._steps = Steps()
         self._screen = screen.Screen(f"desktop {desktop}", self._steps.all)
         self._laptop = ""
+        self._asked: Address | None = None
         self._beaconed = False
 
     def run(self) -> NoReturn:
@@ -71,7 +72,7 @@ class Client:
 
     def _search(self) -> Found:
         """Send beacons on every wired interface until a server answers."""
-        self._laptop = ""
+        self._laptop, self._asked = "", None
         started = time.monotonic()
         with netdev.LinkEvents() as changes, link.DiscoverySocket(listen=False) as wire:
             due = started
@@ -119,7 +120,10 @@ class Client:
             self._screen.advise()
         self._laptop = heard.challenge.laptop
         if heard.challenge.stage is Stage.AUTOKEXEC:
-            wire.send(self._seeker.prove(heard, self._desktop))
+            # One laptop only: with two of the same key on a switch, both would shut down.
+            self._asked = self._asked or heard.source
+            if heard.source == self._asked:
+                wire.send(self._seeker.prove(heard, self._desktop))
             return None
         interface = next((one for one in interfaces if one.index == source[3]), None)
         return Found(heard, interface) if interface else None
@@ -232,13 +236,10 @@ def _wireguard(grant: Grant, preshared_key: bytes, private_key: str) -> session.
 
 
 def desktop_name() -> str:
-    """Return what the firmware calls this machine, for people; it fits into a message."""
-    words = []
-    for name in ("sys_vendor", "product_name"):
-        path = _DMI / name
-        words += path.read_text(errors="replace").split() if path.exists() else []
-    name = "".join(letter for letter in " ".join(words) if letter.isprintable() and letter.isascii())
-    return name[:NAME_SIZE] or "desktop"
+    """Return what the firmware calls this machine, for people."""
+    paths = (_DMI / name for name in ("sys_vendor", "product_name"))
+    words = [path.read_text(errors="replace").strip() for path in paths if path.exists()]
+    return displayable(" ".join(words) or "desktop")
 
 
 def unlock(entry: Key | LockedKey) -> Key:

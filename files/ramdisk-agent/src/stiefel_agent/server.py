@@ -34,7 +34,7 @@ from stiefel_agent.handshake import (
     ServerHandshake,
 )
 from stiefel_agent.keys import Key, unlocked
-from stiefel_agent.messages import Busy, Challenge, Facts, Grant, Stage, Tunnel
+from stiefel_agent.messages import Busy, Challenge, Facts, Grant, Stage, Tunnel, displayable
 
 RELEASE_PORT = 61571
 BUNDLE_SECONDS = 900.0
@@ -104,7 +104,7 @@ class Server:
         self._descriptor = stack.enter_context(disk.held(settings.disk))
         disk.refuse_hibernated(settings.disk)
         self._disk = disk.describe(settings.disk)
-        challenge = Challenge(Stage.SERVER, settings.laptop, PORT)
+        challenge = Challenge(Stage.SERVER, displayable(settings.laptop), PORT)
         self._answerer = Answerer(keyring, challenge)
         self._manifest = manifest(settings.laptop)
         self._session: Session | None = None
@@ -204,10 +204,14 @@ class Server:
         self._session = Session(asked.facts, asked.secrets, private_key, connection, now)
         self._screen.start(self._steps.give, f"to {asked.facts.desktop}")
         self._queue(connection, connection.handshake.grant(self._grant(private_key)))
-        kernel = (config.BUNDLE_FOLDER / "vmlinuz").open("rb")
-        initrd = (config.BUNDLE_FOLDER / "initrd.img").open("rb")
-        connection.frames = iter(Encoder(asked.secrets.bundle_key, self._manifest, kernel, initrd))
+        connection.frames = self._bundle(asked.secrets)
         connection.deadline = now + BUNDLE_SECONDS
+
+    def _bundle(self, secrets: Secrets) -> Iterator[bytes]:
+        """Yield the bundle's sealed frames; its files are closed when it ends, or when nobody wants it any more."""
+        folder = config.BUNDLE_FOLDER
+        with (folder / "vmlinuz").open("rb") as kernel, (folder / "initrd.img").open("rb") as initrd:
+            yield from Encoder(secrets.bundle_key, self._manifest, kernel, initrd)
 
     def _grant(self, private_key: str) -> Grant:
         end = None
@@ -226,8 +230,8 @@ class Server:
     def _export(self, connection: Connection) -> None:
         """The client has the system: open the tunnel, offer the disk in it, and let it start."""
         held = self._session
-        if held is None or not self._owns_session(connection):
-            raise HandshakeError("received, but it has no session")
+        if held is None or not self._owns_session(connection) or connection.pending():
+            raise HandshakeError("received, before it was given everything")
         address = self._open_tunnel(held) if self._settings.encryption is config.Encryption.WIREGUARD else "::"
         if address == "::":
             _firewall("add", held.connection.source)
@@ -401,7 +405,7 @@ def manifest(laptop: str) -> Manifest:
     folder = config.BUNDLE_FOLDER
     with (folder / "vmlinuz").open("rb") as kernel, (folder / "initrd.img").open("rb") as initrd:
         return Manifest(
-            laptop=laptop,
+            laptop=displayable(laptop),
             kernel_version=(folder / "kernel-version").read_text().strip(),
             command_line=(folder / "cmdline").read_text().strip(),
             kernel=describe(kernel),
