@@ -125,6 +125,8 @@ def layers(report: Report) -> None:
     """Look at what lies between the disk and the root file system."""
     source = output("findmnt", "--noheadings", "--nofsroot", "--output=SOURCE", "/").strip()
     stack = lsblk("--inverse", source)
+    if stack and stack[0]["type"] == "disk":  # util-linux 2.41 begins at the disk, 2.38 ends there
+        stack.reverse()
     names = [layer["fstype"] or layer["type"] for layer in stack]
     report.facts.append(("root", f"{source}: {' on '.join(names)}"))
     if "LVM2_member" in names and Path("/etc/lvm/devices/system.devices").exists():
