@@ -15,6 +15,7 @@ from stiefel_agent.errors import DiskRefused, LinkFailed, SessionInvalid, Stiefe
 from stiefel_agent.session import IN_INITRD, IN_TARGET, LINK, TUNNEL, Session, WireGuard, parse
 
 DEVICE_INDEX = 0
+REMIND_SECONDS = 10
 RETRY_SECONDS = 5
 TUNNEL_MTU = 1420
 """1500 less IPv6 (40), UDP (8) and WireGuard (32) headers."""
@@ -22,9 +23,7 @@ TUNNEL_MTU = 1420
 KEEPALIVE_SECONDS = 10
 """How often the laptop hears of a silent target: it must know where to send, and that somebody is there."""
 
-SLEEP_CONF = (
-    "[Sleep]\nAllowSuspend=no\nAllowHibernation=no\nAllowSuspendThenHibernate=no\nAllowHybridSleep=no\n"
-)
+SLEEP_CONF = "[Sleep]\nAllowSuspend=no\nAllowHibernation=no\nAllowSuspendThenHibernate=no\nAllowHybridSleep=no\n"
 RUN_SYSTEMD = Path("/run/systemd")
 
 
@@ -50,6 +49,7 @@ def bring_up_link(session: Session) -> None:
         events.wait_for(
             lambda: netdev.find_by_mac(session.mac),
             lambda: say(f"no network interface {session.mac} yet: is the adapter plugged in?"),
+            REMIND_SECONDS,
         )
         netdev.udev_settle()
         found = netdev.find_by_mac(session.mac)
@@ -59,10 +59,12 @@ def bring_up_link(session: Session) -> None:
         events.wait_for(
             lambda: netdev.has_carrier(LINK) or None,
             lambda: say(f"no carrier on {LINK}: is the cable in?"),
+            REMIND_SECONDS,
         )
         events.wait_for(
             lambda: netdev.link_local_address(LINK),
             lambda: say(f"{LINK} has no link-local address yet: is IPv6 switched off?"),
+            REMIND_SECONDS,
         )
 
 

@@ -13,7 +13,7 @@ import stiefel_agent.attach  # noqa: F401  (imported for what it loads)
 
 def _files(module: ModuleType) -> set[Path]:
     """Return a module's source or shared object and its compiled form; nothing for a built-in."""
-    found = {getattr(module, "__file__", None), getattr(module.__spec__, "cached", None)}
+    found = {getattr(module, "__file__", None), getattr(getattr(module, "__spec__", None), "cached", None)}
     return {Path(name) for name in found if name and Path(name).is_file()}
 
 

@@ -143,7 +143,7 @@ class LinkEvents:
             self.drain()
         return bool(ready)
 
-    def wait_for(self, look: Callable[[], T | None], remind: Callable[[], None], seconds: float = 10) -> T:
+    def wait_for(self, look: Callable[[], T | None], remind: Callable[[], None], seconds: float) -> T:
         """Look after each change until look() returns something, and return that; never give up.
 
         remind() is called each time that so many seconds have gone by in vain.

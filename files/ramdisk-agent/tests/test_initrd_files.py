@@ -1,0 +1,60 @@
+"""The list is tried with Debian's own Python, as the initrd's hooks do, not with the one that runs the tests."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PYTHON = "/usr/bin/python3"
+SOURCE = Path(__file__).parents[1] / "src"
+PRINT_LIST = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from stiefel_agent.initrd_files import main; main()"
+USE = f"""
+import sys
+sys.path.insert(0, {str(SOURCE)!r})
+from stiefel_agent import attach, netdev, nbd
+print(netdev.socket_address("fd73::1", 10809)[0])
+try:
+    nbd.dial("::1", 1, "disk")
+except attach.StiefelError as error:
+    print(type(error).__name__)
+"""
+
+pytestmark = pytest.mark.skipif(not Path(PYTHON).exists(), reason="there is no Debian Python")
+
+
+@pytest.fixture(scope="module")
+def files():
+    listed = subprocess.check_output([PYTHON, "-I", "-S", "-c", PRINT_LIST], text=True)
+    return [Path(line) for line in listed.splitlines()]
+
+
+def libraries(path):
+    said = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
+    return [Path(name) for name in re.findall(r"(/\S+) \(0x", said)]
+
+
+def test_every_listed_file_exists_once(files):
+    assert all(path.is_file() for path in files)
+    assert len(files) == len(set(files))
+
+
+def test_the_list_stays_small(files):
+    modules = {path.stem for path in files}
+    assert not modules & {"asyncio", "ssl", "site", "idna", "Cryptodome", "Crypto", "crypto", "initrd_files", "cli"}
+    real = {path.resolve() for path in files}
+    assert sum(path.stat().st_size for path in real) < 15_000_000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+def test_the_listed_files_and_their_libraries_are_enough(files, tmp_path):
+    binaries = [path for path in files if path.suffix in {"", ".so"} or "/bin/" in str(path)]
+    for path in {*files, *(library for binary in binaries for library in libraries(binary))}:
+        copy = tmp_path / str(path)[1:]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    command = [shutil.which("chroot"), tmp_path, PYTHON, "-I", "-S", "-B", "-c", USE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
+    assert (done.stdout, done.stderr) == ("fd73::1\nDiskUnreachable\n", "")
