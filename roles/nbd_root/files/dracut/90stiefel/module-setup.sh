@@ -21,6 +21,7 @@ install() {
         inst "$path"
     done < <(/usr/lib/stiefel/initrd-files)
     inst /usr/lib/stiefel/attach
+    # shellcheck disable=SC2154  # dracut sets moddir
     inst_hook initqueue/settled 10 "$moddir/stiefel-attach.sh"
     dracut_need_initqueue
 }
