@@ -56,7 +56,7 @@ def lint_steps() -> Iterator[Step]:
     yield Step("ruff", ("ruff", "check", "."))
     yield Step("mypy agent", ("mypy", "--strict", *python_folders(f"{AGENT}/src")[:1]))
     yield Step("mypy project", ("mypy", "--strict", *python_folders("tests", f"{LAB}/lab")))
-    scripts = sorted(str(script.relative_to(ROOT)) for script in ROOT.glob("roles/*/files/*.py"))
+    scripts = sorted(str(script.relative_to(ROOT)) for script in ROOT.glob("roles/*/f*/**/*.py"))
     yield Step("mypy roles", ("mypy", "--strict", *scripts))
     yield Step("shellcheck", (sys.executable, "tests/check_shell.py"))
 
