@@ -27,16 +27,16 @@ SLEEP_CONF = "[Sleep]\nAllowSuspend=no\nAllowHibernation=no\nAllowSuspendThenHib
 RUN_SYSTEMD = Path("/run/systemd")
 
 
-def load_modules() -> None:
-    """Load what the steps need; the drivers of the NIC are udev's business.
+def load_modules(session: Session) -> None:
+    """Load what the steps need; the drivers of the network adapter are udev's business.
 
     Raises:
         LinkFailed: with what modprobe said.
     """
-    for module in (("nbd", "max_part=16"), ("wireguard",)):
-        done = subprocess.run(["modprobe", *module], capture_output=True, text=True, check=False)
+    for module in ["nbd max_part=16", *(["wireguard"] if session.wireguard else [])]:
+        done = subprocess.run(["modprobe", *module.split()], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LinkFailed(f"modprobe {module[0]}: {done.stderr.strip()}")
+            raise LinkFailed(f"modprobe {module}: {done.stderr.strip()}")
 
 
 def bring_up_link(session: Session) -> None:
@@ -157,7 +157,7 @@ def attach(session: Session, *, debug: bool) -> None:
     """Go through the steps of a session; returns when /dev/nbd0 is there."""
     start = time.monotonic()
     for step in (
-        load_modules,
+        lambda: load_modules(session),
         lambda: bring_up_link(session),
         lambda: bring_up_tunnel(session),
         lambda: attach_disk(session),
