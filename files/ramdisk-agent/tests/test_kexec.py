@@ -20,6 +20,7 @@ def test_what_is_appended_can_be_unpacked_and_is_private(tmp_path: Path) -> None
     assert (tmp_path / "etc/stiefel/bundle/vmlinuz").read_bytes() == b"kernel" * 1000
     assert (tmp_path / "etc/stiefel/session.json").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "etc/stiefel").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "etc").stat().st_mode & 0o777 == 0o755
 
 
 def test_the_archive_begins_where_the_kernel_looks_for_it() -> None:

@@ -55,8 +55,17 @@ class Plan:
     def load(cls, path: Path) -> Plan:
         """Read a plan from its JSON file."""
         raw = json.loads(path.read_text())
-        folders = {name: Path(raw.pop(name)) for name in ("root", "overlay", "work", "output")}
-        return cls(**folders, compression=raw.pop("compression"), **{k: tuple(v) for k, v in raw.items()})
+        return cls(
+            root=Path(raw["root"]),
+            overlay=Path(raw["overlay"]),
+            work=Path(raw["work"]),
+            output=Path(raw["output"]),
+            compression=raw["compression"],
+            exclude_packages=tuple(raw["exclude_packages"]),
+            exclude_paths=tuple(raw["exclude_paths"]),
+            keep_paths=tuple(raw["keep_paths"]),
+            modules=tuple(raw["modules"]),
+        )
 
 
 def matcher(patterns: Iterable[str]) -> re.Pattern[str]:
@@ -65,7 +74,7 @@ def matcher(patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 def files_of_packages(root: Path, packages: Iterable[str]) -> set[str]:
-    """Return the paths, relative to the root and through the merged /usr, that the packages own (dpkg(1), info/*.list)."""
+    """Return the paths that packages own, relative to the root and through the merged /usr (dpkg(1), info/*.list)."""
     owned = set()
     for package in packages:
         lists = [*root.glob(f"var/lib/dpkg/info/{package}.list"), *root.glob(f"var/lib/dpkg/info/{package}:*.list")]
@@ -97,12 +106,12 @@ def kernel_version(root: Path) -> str:
     """Return the version of the one kernel in the root folder."""
     versions = [path.name for path in (root / "usr/lib/modules").iterdir() if (path / "modules.dep").exists()]
     if len(versions) != 1:
-        sys.exit(f"pack.py: expected one kernel in {root}/usr/lib/modules, found {versions}: delete {root} and run again")
+        sys.exit(f"pack.py: expected one kernel in {root}, found {versions}: delete {root} and run again")
     return versions[0]
 
 
 def module_closure(tree: Path, patterns: Iterable[str]) -> set[str]:
-    """Return the wanted modules of a modules folder with all that they depend on, as paths relative to it (modules.dep(5))."""
+    """Return the wanted modules with all that they depend on, as paths relative to the tree (modules.dep(5))."""
     depends = dict(line.split(":", 1) for line in (tree / "modules.dep").read_text().splitlines())
     wanted = matcher(f"kernel/{pattern}" for pattern in patterns)
     todo = [name for name in depends if wanted.match(name)]
@@ -157,8 +166,8 @@ def stage_drivers(plan: Plan, stage: Path) -> None:
     firmware = plan.root / "usr/lib/firmware"
     for pattern in firmware_of(source / name for name in modules):
         for path in firmware.glob(pattern.lstrip("/")):
-            for name in {path.resolve().relative_to(firmware.resolve()), path.relative_to(firmware)}:
-                copy(firmware / name, stage / "usr/lib/firmware" / name)
+            for part in {path.resolve().relative_to(firmware.resolve()), path.relative_to(firmware)}:
+                copy(firmware / part, stage / "usr/lib/firmware" / part)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -192,11 +201,11 @@ def everything(folder: Path) -> Iterator[str]:
 
 
 def compile_python(root: Path, overlay: Path) -> None:
-    """Byte-compile the overlay's Python with the ramdisk's own interpreter, run in place by the ramdisk's own loader."""
+    """Byte-compile the overlay's Python with the ramdisk's own interpreter, run in place by its own loader."""
     libraries = root / "usr/lib/x86_64-linux-gnu"
-    python = [root / "usr/lib64/ld-linux-x86-64.so.2", "--library-path", libraries, root / "usr/bin/python3"]
-    compiling = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", overlay, "-p", "/", overlay]
-    subprocess.run([*python, *compiling], check=True, env={"PYTHONHOME": str(root / "usr")})
+    python = (root / "usr/lib64/ld-linux-x86-64.so.2", "--library-path", libraries, root / "usr/bin/python3")
+    compiling = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", overlay, "-p", "/", overlay)
+    subprocess.run([str(word) for word in (*python, *compiling)], check=True, env={"PYTHONHOME": str(root / "usr")})
 
 
 def digest(*parts: object) -> str:
@@ -274,7 +283,8 @@ def make(plan: Plan) -> dict[str, object]:
     version = kernel_version(plan.root)
     write_whole(plan.output / "initrd.img", initrd)
     write_whole(plan.output / "vmlinuz", (plan.root / "boot" / f"vmlinuz-{version}").read_bytes())
-    facts = {"kernel": version, "bytes": len(initrd), "sha256": hashlib.sha256(initrd).hexdigest(), "made_from": made_from}
+    checksum = hashlib.sha256(initrd).hexdigest()
+    facts = {"kernel": version, "bytes": len(initrd), "sha256": checksum, "made_from": made_from}
     write_whole(manifest, json.dumps(facts, indent=2).encode())
     return {"changed": True, **facts}
 

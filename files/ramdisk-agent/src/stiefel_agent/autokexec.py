@@ -142,8 +142,8 @@ class Autokexec:
 
     def __init__(self, settings: AutokexecConfig, stack: ExitStack) -> None:
         self._settings = settings
-        keyring = unlocked(config.read_keys())
-        self._answerer = Answerer(keyring, Challenge(Stage.AUTOKEXEC, displayable(settings.laptop or socket.gethostname())))
+        name = displayable(settings.laptop or socket.gethostname())
+        self._answerer = Answerer(unlocked(config.read_keys()), Challenge(Stage.AUTOKEXEC, name))
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._control = stack.enter_context(_control_socket())

@@ -94,7 +94,7 @@ class Client:
 
     def _show_search(self, interfaces: list[link.Wired], seconds: float) -> None:
         if not self._laptop:
-            self._screen.start(self._steps.search, status.interfaces(interfaces))
+            self._screen.start(self._steps.search, status.interfaces(interfaces, "calling"))
             self._screen.advise(*(_ADVICE if seconds > 20 else ()))
 
     def _call(self, wire: link.DiscoverySocket, interfaces: list[link.Wired], now: float) -> None:

@@ -43,7 +43,7 @@ class KexecRefused(StiefelError):
 
 
 class NoSuchDisk(StiefelError):
-    """The disk is not there. Is it built in, and is its by-id name in `stiefel_disk` right?"""
+    """The disk is not there. Is it built in, and is its by-id name in `autokexec_disk` right?"""
 
 
 class DiskInUse(StiefelError):

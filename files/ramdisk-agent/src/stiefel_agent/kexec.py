@@ -15,8 +15,8 @@ from typing import BinaryIO, NoReturn
 from stiefel_agent.errors import KexecRefused
 
 _MAGIC = b"070701"
-_DIRECTORY = 0o040700
 _FILE = 0o100600
+_PRIVATE, _OPEN = 0o040700, 0o040755
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,14 @@ def _folders(names: Mapping[str, object]) -> list[str]:
 def write_cpio(output: BinaryIO, files: Mapping[str, bytes | BinaryIO]) -> None:
     """Append a newc archive of the files (mode 0600, root) and their folders (mode 0700) to a stream, streaming.
 
-    The kernel wants an archive to start at a multiple of four bytes: the stream is padded first. `etc` and other
-    folders that exist keep their mode, for the kernel only makes folders that are missing.
+    The kernel wants an archive to start at a multiple of four bytes: the stream is padded first. It also gives folders
+    that exist the archive's mode, so the topmost ones (`etc`), which are not ours alone, stay open.
     """
     output.seek(0, os.SEEK_END)
     output.write(bytes(-output.tell() % 4))
     inodes = count(1)
     for name in _folders(files):
-        output.write(_entry(name, _DIRECTORY, 0, next(inodes)))
+        output.write(_entry(name, _PRIVATE if "/" in name else _OPEN, 0, next(inodes)))
     for name, content in files.items():
         size = len(content) if isinstance(content, bytes) else _size(content)
         output.write(_entry(name, _FILE, size, next(inodes)))

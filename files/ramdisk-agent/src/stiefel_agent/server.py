@@ -142,7 +142,7 @@ class Server:
             link.make_reachable(interface)
         self._wire.follow(interfaces)
         if self._session is None:
-            self._screen.start(self._steps.wait, status.interfaces(interfaces))
+            self._screen.start(self._steps.wait, status.interfaces(interfaces, "listening"))
 
     def _hear(self) -> None:
         """Answer discovery; whoever has no key hears nothing."""

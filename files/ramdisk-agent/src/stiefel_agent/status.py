@@ -40,19 +40,19 @@ def busy(laptop: str, answer: Busy) -> str:
     )
 
 
-def interface(wired: Wired) -> str:
-    """Return how one interface is doing."""
+def interface(wired: Wired, doing: str) -> str:
+    """Return how one interface is doing; `doing` is what we do there when all is well."""
     if not wired.up:
         return f"{wired.name}: being switched on"
     if not wired.carrier:
         return f"{wired.name}: no carrier. Is the cable in, and the laptop on?"
     if wired.address is None:
         return f"{wired.name}: cable is in, waiting for its address"
-    return f"{wired.name}: cable is in, calling"
+    return f"{wired.name}: cable is in, {doing}"
 
 
-def interfaces(found: Sequence[Wired]) -> str:
+def interfaces(found: Sequence[Wired], doing: str) -> str:
     """Return how all interfaces are doing, a line for each."""
     if not found:
         return "no wired network adapter found yet. Is there one, or can you plug one in?"
-    return "\n".join(interface(wired) for wired in found)
+    return "\n".join(interface(wired, doing) for wired in found)
