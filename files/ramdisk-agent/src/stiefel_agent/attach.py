@@ -9,17 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stiefel_agent import nbd, netdev
+from stiefel_agent import nbd, netdev, tunnel
 from stiefel_agent.console import event, say
 from stiefel_agent.errors import DiskRefused, LinkFailed, SessionInvalid, StiefelError
-from stiefel_agent.session import IN_INITRD, IN_TARGET, LINK, TUNNEL, Session, WireGuard, parse
+from stiefel_agent.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
 
 DEVICE_INDEX = 0
 REMIND_SECONDS = 10
 RETRY_SECONDS = 5
-TUNNEL_MTU = 1420
-"""1500 less IPv6 (40), UDP (8) and WireGuard (32) headers."""
-
 KEEPALIVE_SECONDS = 10
 """How often the laptop hears of a silent target: it must know where to send, and that somebody is there."""
 
@@ -91,13 +88,8 @@ def bring_up_tunnel(session: Session) -> None:
     if wireguard is None:
         say("this session is not encrypted: whoever is on the cable can read and change the disk's data")
         return
-    if netdev.exists(TUNNEL):
-        netdev.ip("link", "delete", "dev", TUNNEL)
-    netdev.ip("link", "add", "dev", TUNNEL, "type", "wireguard")
-    netdev.wg_setconf(TUNNEL, wireguard_configuration(wireguard, session.server))
-    netdev.ip("address", "add", f"{wireguard.address}/128", "dev", TUNNEL)
-    netdev.ip("link", "set", "dev", TUNNEL, "mtu", str(TUNNEL_MTU), "up")
-    netdev.ip("route", "add", f"{wireguard.peer_address}/128", "dev", TUNNEL)
+    configuration = wireguard_configuration(wireguard, session.server)
+    tunnel.create(configuration, wireguard.address, wireguard.peer_address)
 
 
 def attach_disk(session: Session) -> None:

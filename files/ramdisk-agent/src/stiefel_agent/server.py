@@ -16,6 +16,7 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import NoReturn
 
@@ -217,7 +218,8 @@ class Server:
         end = None
         if self._settings.encryption is config.Encryption.WIREGUARD:
             public_key = tunnel.public_key(private_key)
-            end = Tunnel(public_key, tunnel.PORT, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS)
+            addresses = IPv6Address(tunnel.SERVER_ADDRESS), IPv6Address(tunnel.CLIENT_ADDRESS)
+            end = Tunnel(public_key, tunnel.PORT, *addresses)
         return Grant(
             tunnel=end,
             nbd_port=export.PORT,
@@ -249,8 +251,8 @@ class Server:
         configuration = tunnel.server_configuration(
             held.private_key, held.facts.wireguard_public_key, held.secrets.preshared_key
         )
-        tunnel.create(configuration, str(tunnel.SERVER_ADDRESS), str(tunnel.CLIENT_ADDRESS))
-        return str(tunnel.SERVER_ADDRESS)
+        tunnel.create(configuration, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS)
+        return tunnel.SERVER_ADDRESS
 
     def _hear_release(self) -> None:
         """The target says that it is done: make sure that all it wrote is on the disk, tell it so, go home."""
@@ -421,11 +423,17 @@ def wait_for_disk(path: str) -> None:
             changes.wait(1.0)  # disks announce themselves elsewhere: look again each second
 
 
+def _be_patient() -> None:
+    """Let connections outlive an outage of hours: with the default, nbdkit loses a target after 15 minutes (tcp(7))."""
+    Path("/proc/sys/net/ipv4/tcp_retries2").write_text("255")
+
+
 def main() -> NoReturn:
     """Run the server on the ramdisk's first console, then restart the laptop into its normal system."""
     screen.wake_console()
     settings = config.ServerConfig.load(config.SERVER_FILE)
     wait_for_disk(settings.disk)
+    _be_patient()
     with ExitStack() as stack:
         Server(settings, unlocked(config.read_keys()), stack).run()
     subprocess.run(["systemctl", "--force", "reboot"], check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import subprocess
-from ipaddress import IPv6Address
 
 from stiefel_agent import netdev
 from stiefel_agent.errors import TunnelFailed
@@ -12,8 +11,8 @@ from stiefel_agent.session import TUNNEL
 
 PORT = 61572
 """UDP port that the server's end listens on."""
-SERVER_ADDRESS = IPv6Address("fd73:7469:6566:656c::1")
-CLIENT_ADDRESS = IPv6Address("fd73:7469:6566:656c::2")
+SERVER_ADDRESS = "fd73:7469:6566:656c::1"
+CLIENT_ADDRESS = "fd73:7469:6566:656c::2"
 """Addresses inside the tunnel: unique local (RFC 4193), the prefix spells "stiefel"."""
 MTU = 1420
 """1500 less IPv6 (40), UDP (8) and WireGuard (32) headers."""
