@@ -100,8 +100,10 @@ class Server:
 
     def __init__(self, settings: config.ServerConfig, keyring: tuple[Key, ...], stack: ExitStack) -> None:
         self._settings = settings
+        self._encrypted = settings.encryption is config.Encryption.WIREGUARD
         self._steps = Steps()
-        self._screen = screen.Screen(f"laptop {settings.laptop}", self._steps.all)
+        title = f"laptop {settings.laptop}" + ("" if self._encrypted else "  (block traffic is NOT encrypted)")
+        self._screen = screen.Screen(title, self._steps.all)
         self._descriptor = stack.enter_context(disk.held(settings.disk))
         disk.refuse_hibernated(settings.disk)
         self._disk = disk.describe(settings.disk)
@@ -216,7 +218,7 @@ class Server:
 
     def _grant(self, private_key: str) -> Grant:
         end = None
-        if self._settings.encryption is config.Encryption.WIREGUARD:
+        if self._encrypted:
             public_key = tunnel.public_key(private_key)
             addresses = IPv6Address(tunnel.SERVER_ADDRESS), IPv6Address(tunnel.CLIENT_ADDRESS)
             end = Tunnel(public_key, tunnel.PORT, *addresses)
@@ -234,8 +236,8 @@ class Server:
         held = self._session
         if held is None or not self._owns_session(connection) or connection.pending():
             raise HandshakeError("received, before it was given everything")
-        address = self._open_tunnel(held) if self._settings.encryption is config.Encryption.WIREGUARD else "::"
-        if address == "::":
+        address = self._open_tunnel(held) if self._encrypted else "::"
+        if not self._encrypted:
             _firewall("add", held.connection.source)
         export.start(self._settings.disk, address)
         self._release = _listen(address, RELEASE_PORT)
@@ -320,8 +322,11 @@ class Server:
             self._close(connection)
 
     def _take_over_if_silent(self) -> None:
-        """End a session whose target has been silent for longer than the laptop's owner allows."""
-        held, allowed = self._session, self._settings.takeover_seconds
+        """End a session whose target has been silent for longer than the laptop's owner allows.
+
+        Only the tunnel's keepalives tell a silent target from an idle one: without encryption nobody is taken over.
+        """
+        held, allowed = self._session, self._settings.takeover_seconds if self._encrypted else 0
         if held and held.exported and allowed and time.monotonic() - held.heard_at >= allowed:
             event("taken_over", desktop=held.facts.desktop, silent=int(time.monotonic() - held.heard_at))
             self._end_session()
@@ -334,14 +339,19 @@ class Server:
         self._advise()
         held = self._session
         if held and held.exported:
-            heard = tunnel.transferred()
-            if heard != held.heard:
-                held.heard, held.heard_at = heard, now
-            quiet = now - held.heard_at
-            text = f"{held.facts.desktop} for {status.duration(now - held.since)}"
-            text += f"; {heard[1] / 1e6:.0f} MB read, {heard[0] / 1e6:.0f} MB written" if any(heard) else ""
-            text += f"; silent for {status.duration(quiet)}: is the cable in?" if quiet > 30 else ""
-            self._screen.start(self._steps.serve, text)
+            self._screen.start(self._steps.serve, self._how_it_goes(held, now))
+
+    def _how_it_goes(self, held: Session, now: float) -> str:
+        """Return who has the disk and for how long; with the tunnel also how much, and whether it is still there."""
+        text = f"{held.facts.desktop} for {status.duration(now - held.since)}"
+        if not self._encrypted:
+            return text
+        heard = tunnel.transferred()
+        if heard != held.heard:
+            held.heard, held.heard_at = heard, now
+        quiet = now - held.heard_at
+        text += f"; {heard[1] / 1e6:.0f} MB read, {heard[0] / 1e6:.0f} MB written"
+        return text + (f"; silent for {status.duration(quiet)}: is the cable in?" if quiet > 30 else "")
 
     def _queue(self, connection: Connection, data: bytes) -> None:
         connection.output = bytes(connection.output) + data
