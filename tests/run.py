@@ -14,8 +14,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test"
 TAIL_LINES = 60
-BUDGET_SECONDS = 75 * 60
+BUDGET_SECONDS = 80 * 60
 """All steps together; the aim is 40 minutes, the machine that runs us after a submission gives up at 90."""
+ONLY_WHEN_NAMED = ("molecule alternative",)
+"""Steps that would take a run beyond its time on an emulated machine: `./stiefel test alternative` runs them."""
 
 AGENT = "files/ramdisk-agent"
 LAB = "molecule/shared"
@@ -76,7 +78,7 @@ def scenario_steps() -> Iterator[Step]:
         yield Step(
             f"molecule {scenario}",
             ("molecule", "test", "-s", scenario),
-            timeout=2700,
+            timeout=3900,
             cleanup=("molecule", "destroy", "-s", scenario),
         )
 
@@ -142,6 +144,13 @@ def report_skips(text: str) -> None:
             print(f"   {line}")
 
 
+def is_chosen(step: Step, words: list[str]) -> bool:
+    """Say whether a step runs: every one that a word names, or without words every one but the longest."""
+    if words:
+        return any(word in step.name for word in words)
+    return step.name not in ONLY_WHEN_NAMED
+
+
 def main() -> int:
     """Run all steps, or with --fast those without virtual machines; return 1 when anything failed."""
     parser = argparse.ArgumentParser(prog="./stiefel test", description=__doc__)
@@ -149,7 +158,7 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help="run only the steps whose name contains one of these words")
     options = parser.parse_args()
     steps = [*lint_steps(), *pytest_steps(), *(() if options.fast else scenario_steps()), *closing_steps()]
-    chosen = [step for step in steps if not options.only or any(word in step.name for word in options.only)]
+    chosen = [step for step in steps if is_chosen(step, options.only)]
     LOGS.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + BUDGET_SECONDS
     results = [run(step, deadline) for step in chosen]
@@ -157,6 +166,8 @@ def main() -> int:
         print(f"{'FAILED' if result.failed else 'ok':>7} {result.seconds:7.1f} s  {result.step.name}")
     if options.fast:
         print("Left out by --fast: the virtual machines (molecule).")
+    elif not options.only:
+        print(f"Left out for their time: {', '.join(ONLY_WHEN_NAMED)}. Run them by name: ./stiefel test alternative")
     failed = sum(result.failed for result in results)
     print(f"{sum(result.passed for result in results)} passed, {failed} failed")
     return 1 if failed or not results else 0
