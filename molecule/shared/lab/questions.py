@@ -31,7 +31,7 @@ def recovered() -> list[str]:
 
 def main() -> None:
     """Answer everything at once."""
-    devices = dict(line.rsplit(":", 1) for line in say("nmcli", "-t", "-f", "DEVICE,STATE", "device").split())
+    devices = dict(line.rsplit(":", 1) for line in say("nmcli", "-t", "-f", "DEVICE,STATE", "device").splitlines())
     answers = {
         "hostname": os.uname().nodename,
         "machine_id": Path("/etc/machine-id").read_text().strip(),

@@ -104,7 +104,7 @@ class Client:
             sent = wire.beacon(self._seeker.beacon(interface.index, now), interface)
             if sent and not self._beaconed:
                 self._beaconed = True
-                event("beacon", interface=interface.name)
+                event("beacon", interface=interface.name, uptime=f"{time.clock_gettime(time.CLOCK_BOOTTIME):.1f}")
 
     def _hear(
         self, wire: link.DiscoverySocket, data: bytes, source: Address, interfaces: list[link.Wired]
