@@ -40,7 +40,7 @@ class Stage:
 
 
 BOOT = (
-    Stage("beacon", DESKTOP, event("beacon") + r".* uptime=[\d.]+", 360),
+    Stage("beacon", DESKTOP, event("beacon") + r".* uptime=[\d.]+\s", 360),
     Stage("triggered", LAPTOP, event("triggered"), 120),
     Stage("server_ready", LAPTOP, event("server_ready"), 300),
     Stage("bundle_received", DESKTOP, event("bundle_received"), 300),
@@ -94,7 +94,7 @@ class Session:
         assert self.report.laptop_before
         written = write_something(self.desktop)
         self._reached("power_off", time.monotonic())
-        self.desktop.ssh("sudo systemctl --no-block poweroff")
+        self.desktop.press_power()
         self._follow(RETURN[:1])
         self._reached("desktop_off", self.desktop.wait_off(seconds=300, why="the target was told to shut down"))
         self._follow(RETURN[1:])
