@@ -27,7 +27,7 @@ DESKTOP = "desktop"
 NAMES = (LAPTOP, DESKTOP, "desktop2", "attacker")
 
 # At least five times what a busy two-core host without KVM needs.
-LOGIN_SECONDS = 300
+LOGIN_SECONDS = 600
 # Then a machine is ended, whatever it does: nothing is left running for ever.
 LIFETIME_SECONDS = 2 * 3600
 RUNS = REPOSITORY / "build" / "lab"

@@ -41,8 +41,8 @@ class Stage:
 
 BOOT = (
     Stage("beacon", DESKTOP, event("beacon") + r".* uptime=[\d.]+\s", 360),
-    Stage("triggered", LAPTOP, event("triggered"), 120),
-    Stage("server_ready", LAPTOP, event("server_ready"), 300),
+    Stage("triggered", LAPTOP, event("triggered"), 300),
+    Stage("server_ready", LAPTOP, event("server_ready"), 400),
     Stage("bundle_received", DESKTOP, event("bundle_received"), 300),
     Stage("target_kernel", DESKTOP, KERNEL, 300),
     Stage("attached", DESKTOP, event("attached"), 300),

@@ -44,6 +44,7 @@ RELEASE_SECONDS = 5.0
 SILENCE_SECONDS = 10
 """After so long a desktop that neither acknowledges nor answers has gone away; only until it has its system."""
 TICK_SECONDS = 1.0
+DISK_SECONDS = 0.25
 TOKEN_LINE = 128
 """More than a release line is long; who sends more is not our target."""
 
@@ -426,11 +427,13 @@ def manifest(laptop: str) -> Manifest:
 
 
 def wait_for_disk(path: str) -> None:
-    """Wait until the kernel has found the disk; says so while it waits."""
-    with netdev.LinkEvents() as changes:
-        while not Path(path).exists():
-            say(f"waiting for the disk {path}")
-            changes.wait(1.0)  # disks announce themselves elsewhere: look again each second
+    """Wait until udev has named the disk; says what for if that takes longer than usual."""
+    waited = 0.0
+    while not Path(path).exists():
+        time.sleep(DISK_SECONDS)  # udev's own announcements would need a library that the ramdisk does not have
+        waited += DISK_SECONDS
+        if waited % 10 == 0:
+            say(f"waiting for the disk {path}: is it there?")
 
 
 def _be_patient() -> None:
