@@ -183,7 +183,8 @@ class Server:
         except BlockingIOError:
             return
         except (StiefelError, OSError) as error:
-            say(f"a connection from {connection.source} ended: {error}")
+            if self._owns_session(connection):  # a stranger's are not worth a line: there may be thousands
+                say(f"the session's beginning broke off: {error}")
             self._close(connection)
 
     def _feed(self, connection: Connection, data: bytes) -> None:
@@ -319,8 +320,8 @@ class Server:
             export.stop()
             _firewall("delete", held.connection.source)
             os.fsync(self._descriptor)
-        for connection in list(self._connections):
-            self._close(connection)
+        if held:
+            self._close(held.connection)
 
     def _take_over_if_silent(self) -> None:
         """End a session whose target has been silent for longer than the laptop's owner allows.
