@@ -8,11 +8,13 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from stiefel_agent import client, config, disk, export, kexec, link, netdev, server, tunnel
+from stiefel_agent.console import event
 from stiefel_agent.disk import Disk
 from stiefel_agent.keys import unlocked
 
@@ -38,6 +40,13 @@ def _received(folder: Path, system: kexec.System) -> None:
     (folder / "session.json").write_bytes(session)
 
 
+def _tunnel(verb: str, address: str) -> None:
+    """Stand in for the tunnel by its address, and tell the test what happened when."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["ip", "address", verb, f"{address}/128", "dev", "lo"], check=verb == "add")
+    event(f"tunnel_{verb}")
+
+
 def _server(folder: Path) -> None:
     disk.held = _held
     disk.describe = lambda path: Disk(path, "test", "1", 1 << 20, 512, 4096)
@@ -46,15 +55,18 @@ def _server(folder: Path) -> None:
     export.stop = lambda: None
     server._firewall = lambda verb, address: None
     config.BUNDLE_FOLDER = folder / "bundle"
-    settings = config.ServerConfig(
-        disk=str(folder / "disk"), laptop="anna", encryption=config.Encryption.NONE, connections=2
-    )
+    tunnel.new_private_key = lambda: ""
+    tunnel.public_key = lambda private_key: bytes(32)
+    tunnel.create = lambda configuration, address, peer_address: _tunnel("add", address)
+    tunnel.remove = lambda: _tunnel("delete", tunnel.SERVER_ADDRESS)
+    tunnel.transferred = lambda: (0, 0)
+    settings = config.ServerConfig.load(folder / "server.json")
     with contextlib.ExitStack() as stack:
         server.Server(settings, unlocked(config.read_keys(folder / "key.json")), stack).run()
 
 
 def _client(folder: Path) -> None:
-    tunnel.new_private_key = lambda: ""
+    tunnel.new_private_key = lambda: tunnel.encode(bytes(32))
     tunnel.public_key = lambda private_key: bytes(32)
     kexec.load = lambda system: _received(folder, system)
 

@@ -67,6 +67,15 @@ class Role:
     def said(self, text: str) -> bool:
         return text in self._said
 
+    def order(self, *events: str) -> bool:
+        """Say whether it has told of these events in this order, others among them or not."""
+        rest = self._said
+        for event in events:
+            _, found, rest = rest.partition(event)
+            if not found:
+                return False
+        return True
+
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -81,7 +90,14 @@ def laptop_folder(tmp_path: Path) -> Path:
     (folder / "bundle/initrd.img").write_bytes(os.urandom(3_000_000))
     (folder / "bundle/cmdline").write_text("root=UUID=1 stiefel.role=target\n")
     (folder / "bundle/kernel-version").write_text("6.12\n")
+    configure(folder, encryption="none")
     return folder
+
+
+def configure(folder: Path, **settings: object) -> None:
+    """Write what autokexec would tell the server."""
+    document = {"disk": str(folder / "disk"), "laptop": "anna", "connections": 2, **settings}
+    (folder / "server.json").write_text(json.dumps(document))
 
 
 def desktop_folder(tmp_path: Path, name: str, key: Key) -> Path:
@@ -118,6 +134,28 @@ def test_a_session_from_beacon_to_release(cable: tuple[str, str], laptop_folder:
     finally:
         client.stop()
         server.stop()
+
+
+def test_a_silent_desktop_is_fenced_off_before_another_gets_the_disk(
+    cable: tuple[str, str], laptop_folder: Path, tmp_path: Path
+) -> None:
+    key = Key.generate("stick")
+    (laptop_folder / "key.json").write_text(serialise([key]))
+    configure(laptop_folder, encryption="wireguard", takeover_seconds=1)
+    server = Role(cable[0], "server", laptop_folder)
+    ghost = Role(cable[1], "client", desktop_folder(tmp_path, "ghost", key))
+    heir = None
+    try:
+        server.hears("event=exported desktop=ghost")
+        assert ghost.ends() == 0
+        heir = Role(cable[1], "client", desktop_folder(tmp_path, "heir", key))
+        server.hears("event=exported desktop=heir")
+        assert server.order("tunnel_add", "taken_over desktop=ghost", "tunnel_delete", "tunnel_add", "desktop=heir")
+        assert heir.ends() == 0
+    finally:
+        for role in (ghost, heir, server):
+            if role:
+                role.stop()
 
 
 def release(namespace: str, host: str, token: str) -> bytes:
