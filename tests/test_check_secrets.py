@@ -45,7 +45,10 @@ def test_a_key_inside_a_compressed_ramdisk_is_found(build: Path) -> None:
 
 
 def test_a_key_on_a_command_line_is_found(build: Path) -> None:
-    shown = subprocess.Popen(["sh", "-c", "read -r line", SECRET.hex()], stdin=subprocess.PIPE)
+    command = ["sh", "-c", "echo here; read -r line", SECRET.hex()]
+    shown = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert shown.stdout
+    shown.stdout.readline()  # only now it surely has its command line: exec(2) is not one step
     try:
         assert check_secrets.found(build) == [f"/proc/{shown.pid}/cmdline"]
     finally:
