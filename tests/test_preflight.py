@@ -83,7 +83,7 @@ def test_a_disk_that_does_not_exist_names_the_setting(tmp_path: Path) -> None:
     assert "autokexec_disk" in told
 
 
-KNOWN = {"usbdrive_device", "autokexec_consent", "stiefel_port", "key_sticks"}
+KNOWN = {"usbdrive_device", "autokexec_consent", "stiefel_release", "key_sticks"}
 PREFIXES = ("usbdrive_", "autokexec_", "stiefel_", "key_")
 
 
@@ -91,7 +91,7 @@ PREFIXES = ("usbdrive_", "autokexec_", "stiefel_", "key_")
     ("name", "told"),
     [
         ("usbdrive_devce", "Did you mean usbdrive_device?"),
-        ("stiefel_ports", "Did you mean stiefel_port?"),
+        ("stiefel_releases", "Did you mean stiefel_release?"),
         ("autokexc_consent", "Did you mean autokexec_consent?"),
         ("usbdrive_zzzzzzzzzzzz", "docs/variables.md"),
     ],
