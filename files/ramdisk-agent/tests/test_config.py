@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stiefel_agent.config import AutokexecConfig, CommandLine, Consent, Encryption, ServerConfig
+from stiefel_agent.config import AutokexecConfig, Consent, Encryption, ServerConfig
 from stiefel_agent.errors import BadConfiguration
 
 
@@ -44,11 +44,3 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(BadConfiguration, match="broken"):
         ServerConfig.load(tmp_path / "broken.json")
-
-
-def test_the_role_is_read_from_the_kernel_command_line(tmp_path: Path) -> None:
-    path = tmp_path / "cmdline"
-    path.write_text("quiet stiefel.role=client stiefel.debug console=tty0\n")
-    assert CommandLine.read(path) == CommandLine("client", True)
-    path.write_text("quiet\n")
-    assert CommandLine.read(path) == CommandLine("", False)

@@ -1,4 +1,4 @@
-"""What a role was told: kernel command line and configuration files, as frozen objects."""
+"""What a role was told: configuration files, as frozen objects."""
 
 from __future__ import annotations
 
@@ -114,21 +114,6 @@ class AutokexecConfig(_FromJson):
     """Added to the target's command line."""
     target_args_dropped: tuple[str, ...] = ()
     """Names of parameters that the target does not get, beside those that can never be right there."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandLine:
-    """The kernel's command line, as far as it is ours."""
-
-    role: str
-    debug: bool
-
-    @classmethod
-    def read(cls, path: Path = Path("/proc/cmdline")) -> CommandLine:
-        """Read the running kernel's."""
-        words = path.read_text().split()
-        roles = [word.removeprefix("stiefel.role=") for word in words if word.startswith("stiefel.role=")]
-        return cls(roles[-1] if roles else "", "stiefel.debug" in words)
 
 
 def read_keys(path: Path = KEY_FILE) -> tuple[keys.Entry, ...]:
