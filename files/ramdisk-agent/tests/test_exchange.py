@@ -41,12 +41,12 @@ def cable() -> Iterator[tuple[str, str]]:
 class Role:
     """A running server or client, and what it says."""
 
-    def __init__(self, namespace: str, role: str, folder: Path) -> None:
+    def __init__(self, namespace: str, role: str, folder: Path, keyboard: int = subprocess.DEVNULL) -> None:
         self._said = ""
         source = str(Path(__file__).parents[1] / "src")
         self._process = subprocess.Popen(
             ["ip", "netns", "exec", namespace, sys.executable, str(ROLES), role, str(folder)],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=keyboard,
             env={**os.environ, "PYTHONPATH": source},
         )  # fmt: skip
 
@@ -156,6 +156,34 @@ def test_a_silent_desktop_is_fenced_off_before_another_gets_the_disk(
         for role in (ghost, heir, server):
             if role:
                 role.stop()
+
+
+def test_a_person_at_the_laptop_ends_a_session_with_two_keys(
+    cable: tuple[str, str], laptop_folder: Path, tmp_path: Path
+) -> None:
+    key = Key.generate("stick")
+    (laptop_folder / "key.json").write_text(serialise([key]))
+    hand, keyboard = os.openpty()
+    server = Role(cable[0], "server", laptop_folder, keyboard)
+    lost = Role(cable[1], "client", desktop_folder(tmp_path, "lost", key))
+    heir = None
+    try:
+        server.hears("event=exported desktop=lost")
+        assert lost.ends() == 0
+        os.write(hand, b"e")
+        os.write(hand, b"nr")  # not sure after all; and a session is no time to go home
+        heir = Role(cable[1], "client", desktop_folder(tmp_path, "heir", key))
+        heir.hears("in use by lost")
+        assert not server.said("ended_here")
+        os.write(hand, b"ey")  # at once, as on a slow machine
+        server.hears("event=ended_here desktop=lost")
+        server.hears("event=exported desktop=heir")
+    finally:
+        for role in (lost, heir, server):
+            if role:
+                role.stop()
+        os.close(hand)
+        os.close(keyboard)
 
 
 def release(namespace: str, host: str, token: str) -> bytes:

@@ -127,7 +127,7 @@ class Server:
         self._watch(self._listener, self._accept)
         if sys.stdin.isatty():
             tty.setcbreak(sys.stdin)
-            self._selector.register(sys.stdin, selectors.EVENT_READ, self._key)
+            self._selector.register(sys.stdin, selectors.EVENT_READ, self._keys)
         self._links_changed()
         event("server_ready", disk=self._disk.path, bytes=self._disk.size, encryption=self._settings.encryption)
         while not self._steps.home.detail:
@@ -279,9 +279,13 @@ class Server:
         event("released", desktop=desktop)
         self._screen.start(self._steps.home, f"{desktop} is done; all it wrote is on the disk. Restarting")
 
-    def _key(self) -> None:
-        """What the person at the laptop decides. Ending a session takes two keys, for work may be lost."""
-        pressed = os.read(sys.stdin.fileno(), 16).decode(errors="replace").lower()
+    def _keys(self) -> None:
+        """Hear the person at the laptop; on a slow machine several keys come at once."""
+        for pressed in os.read(sys.stdin.fileno(), 16).decode(errors="replace").lower():
+            self._key(pressed)
+
+    def _key(self, pressed: str) -> None:
+        """Do what the person decides. Ending a session takes two keys, for work may be lost."""
         if self._session is None:
             if pressed == "r":
                 event("going_home", reason="asked at the laptop")
