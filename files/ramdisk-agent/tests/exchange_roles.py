@@ -16,6 +16,7 @@ from pathlib import Path
 from stiefel_agent import client, config, disk, export, kexec, link, netdev, server, tunnel
 from stiefel_agent.console import event
 from stiefel_agent.disk import Disk
+from stiefel_agent.errors import ExportFailed
 from stiefel_agent.keys import unlocked
 
 
@@ -43,15 +44,23 @@ def _received(folder: Path, system: kexec.System) -> None:
 def _tunnel(verb: str, address: str) -> None:
     """Stand in for the tunnel by its address, and tell the test what happened when."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["ip", "address", verb, f"{address}/128", "dev", "lo"], check=verb == "add")
+    usable_at_once = ["nodad"] if verb == "add" else []
+    subprocess.run(["ip", "address", verb, f"{address}/128", "dev", "lo", *usable_at_once], check=verb == "add")
     event(f"tunnel_{verb}")
+
+
+def _export(folder: Path) -> None:
+    """Stand in for nbdkit, which may fail once if the test wants that."""
+    if (folder / "first-export-fails").exists():
+        (folder / "first-export-fails").unlink()
+        raise ExportFailed("as the test wants it")
 
 
 def _server(folder: Path) -> None:
     disk.held = _held
     disk.describe = lambda path: Disk(path, "test", "1", 1 << 20, 512, 4096)
     disk.refuse_hibernated = lambda path: None
-    export.start = lambda disk, address: None
+    export.start = lambda disk, address: _export(folder)
     export.stop = lambda: None
     server._firewall = lambda verb, address: None
     config.BUNDLE_FOLDER = folder / "bundle"

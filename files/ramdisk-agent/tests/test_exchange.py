@@ -158,6 +158,24 @@ def test_a_silent_desktop_is_fenced_off_before_another_gets_the_disk(
                 role.stop()
 
 
+def test_an_export_that_fails_is_cleared_away_and_tried_again(
+    cable: tuple[str, str], laptop_folder: Path, tmp_path: Path
+) -> None:
+    key = Key.generate("stick")
+    (laptop_folder / "key.json").write_text(serialise([key]))
+    configure(laptop_folder, encryption="wireguard")
+    (laptop_folder / "first-export-fails").touch()
+    server = Role(cable[0], "server", laptop_folder)
+    client = Role(cable[1], "client", desktop_folder(tmp_path, "tower", key))
+    try:
+        server.hears("event=exported desktop=tower")
+        assert server.order("tunnel_add", "could not be offered", "tunnel_delete", "tunnel_add", "event=exported")
+        assert client.ends() == 0
+    finally:
+        client.stop()
+        server.stop()
+
+
 def test_a_person_at_the_laptop_ends_a_session_with_two_keys(
     cable: tuple[str, str], laptop_folder: Path, tmp_path: Path
 ) -> None:

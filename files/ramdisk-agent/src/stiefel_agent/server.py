@@ -24,7 +24,7 @@ from stiefel_agent import config, disk, export, link, netdev, screen, status, tu
 from stiefel_agent.bundle import Encoder, Manifest, describe
 from stiefel_agent.console import event, say
 from stiefel_agent.discovery import PORT, Answerer, Datagram
-from stiefel_agent.errors import HandshakeError, StiefelError
+from stiefel_agent.errors import ExportFailed, HandshakeError, StiefelError
 from stiefel_agent.handshake import (
     CONNECTIONS_LIMIT,
     HELLO_SECONDS,
@@ -238,13 +238,19 @@ class Server:
         held = self._session
         if held is None or not self._owns_session(connection) or connection.pending():
             raise HandshakeError("received, before it was given everything")
-        address = self._open_tunnel(held) if self._encrypted else "::"
-        if not self._encrypted:
-            _firewall("add", held.connection.source)
-        export.start(self._settings.disk, address)
-        self._release = _listen(address, RELEASE_PORT)
-        self._watch(self._release, self._hear_release)
         held.exported = True
+        try:
+            address = self._open_tunnel(held) if self._encrypted else "::"
+            if not self._encrypted:
+                _firewall("add", held.connection.source)
+            export.start(self._settings.disk, address)
+            self._release = _listen(address, RELEASE_PORT)
+        except (StiefelError, OSError) as error:
+            say(f"the disk could not be offered: {error}")
+            self._end_session()  # what was opened until now must not outlive the attempt
+            self._links_changed()
+            raise
+        self._watch(self._release, self._hear_release)
         held.heard_at = time.monotonic()
         self._queue(connection, connection.handshake.ready())
         connection.last = True
@@ -415,7 +421,9 @@ def _firewall(verb: str, address: str) -> None:
     """Open disk and release to one address on the cable, or close them: only without encryption."""
     element = f"{{ {address.partition('%')[0]} }}"
     command = ["nft", verb, "element", "inet", "stiefel", "plain", element]
-    subprocess.run(command, capture_output=True, check=verb == "add")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and verb == "add":
+        raise ExportFailed(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
 def manifest(laptop: str) -> Manifest:
