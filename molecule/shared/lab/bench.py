@@ -19,7 +19,7 @@ from .console import last_lines
 from .hub import HUB, PORT_SUFFIX
 from .image import Image
 from .machine import Firmware, Machine, Spec
-from .shell import LabError, process_of, run, say
+from .shell import LabError, process_of, run, say, wait_exit
 
 LAPTOP = "laptop"
 DESKTOP = "desktop"
@@ -129,7 +129,13 @@ class Bench:
             self.machine(name).stop()
         if hub := self._hub_pid:
             os.kill(hub, signal.SIGTERM)
+            wait_exit(hub, 10)  # then the capture is complete
         shutil.rmtree(self.sockets, ignore_errors=True)
+
+    @property
+    def capture(self) -> Path:
+        """Every frame that crossed the hub since it was started; without a hub there is no such file."""
+        return self.folder / "cable.pcap"
 
     @property
     def _hub_pidfile(self) -> Path:
@@ -177,7 +183,7 @@ class Bench:
 
     def _start_hub(self) -> None:
         """Start the hub as a process of its own that outlives this one."""
-        command = [sys.executable, "-m", "lab.hub", str(self.sockets)]
+        command = [sys.executable, "-m", "lab.hub", str(self.sockets), str(self.capture)]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         hub = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
         self._hub_pidfile.write_text(str(hub.pid))

@@ -1,17 +1,24 @@
 """A network hub in user space, for three machines and more: every frame goes to all but its sender.
 
-Two machines need none: QEMU's dgram sockets are then each other's remote. Run: ``python3 -m lab.hub FOLDER``.
+Two machines need none: QEMU's dgram sockets are then each other's remote. Run: ``python3 -m lab.hub FOLDER [PCAP]``;
+the file PCAP gets every frame (see capture.py).
 """
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import socket
 import sys
+import time
 from pathlib import Path
+from typing import BinaryIO
+
+from .capture import FILE_HEADER, LARGEST_FRAME, record
 
 HUB = "hub"
 PORT_SUFFIX = ".link"
-LARGEST_FRAME = 65536
 
 
 def open_hub(folder: Path) -> socket.socket:
@@ -21,9 +28,10 @@ def open_hub(folder: Path) -> socket.socket:
     return hub
 
 
-def forward(hub: socket.socket, folder: Path) -> None:
-    """Wait for one frame and hand it on; a port that is gone or full loses it, as on a real cable."""
+def forward(hub: socket.socket, folder: Path, pcap: BinaryIO) -> None:
+    """Wait for one frame, record it and hand it on; a port that is gone or full loses it, as on a real cable."""
     frame, sender = hub.recvfrom(LARGEST_FRAME)
+    pcap.write(record(frame, time.time_ns()))
     for port in folder.glob(f"*{PORT_SUFFIX}"):
         if str(port) != sender:
             try:
@@ -32,12 +40,22 @@ def forward(hub: socket.socket, folder: Path) -> None:
                 continue
 
 
+def flush_if_idle(hub: socket.socket, pcap: BinaryIO) -> None:
+    """Let a reader see all that was recorded, unless the next frame waits already."""
+    if not select.select([hub], [], [], 0)[0]:
+        pcap.flush()
+
+
 def main() -> None:
     """Forward until terminated."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # an exit closes the file, with all that was recorded
     folder = Path(sys.argv[1])
-    with open_hub(folder) as hub:
+    file = Path(sys.argv[2] if len(sys.argv) > 2 else os.devnull)
+    with file.open("wb") as pcap, open_hub(folder) as hub:
+        pcap.write(FILE_HEADER)
         while True:
-            forward(hub, folder)
+            flush_if_idle(hub, pcap)
+            forward(hub, folder, pcap)
 
 
 if __name__ == "__main__":

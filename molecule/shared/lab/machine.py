@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 from .console import PROGRESS_SECONDS, Console
 from .hub import PORT_SUFFIX
 from .qmp import qmp
-from .shell import LabError, process_of, say
+from .shell import LabError, process_of, say, wait_exit
 
 OVMF = Path("/usr/share/OVMF")
 START_SECONDS = 30
@@ -175,7 +174,7 @@ class Machine:
     def wait_off(self, *, seconds: float, why: str) -> float:
         """Wait until the machine has switched itself off; returns when (time.monotonic)."""
         pid = self.pid
-        if pid is not None and not _wait_exit(pid, seconds):
+        if pid is not None and not wait_exit(pid, seconds):
             raise LabError(f"{self.name} is still on after {seconds:.0f} s: {why}")
         return time.monotonic()
 
@@ -188,9 +187,9 @@ class Machine:
             qmp(self._qmp, "quit")
         except LabError as error:
             say(str(error))
-        if not _wait_exit(pid, 10):
+        if not wait_exit(pid, 10):
             os.kill(pid, signal.SIGKILL)
-            _wait_exit(pid, 10)
+            wait_exit(pid, 10)
 
     @property
     def ssh_command(self) -> list[str]:
@@ -250,13 +249,3 @@ def _storage(spec: Spec) -> list[str]:
             "usb-storage,bus=usb.0,drive=stick,removable=on,serial=STIEFEL-STICK-1,bootindex=1",
         ]
     return arguments
-
-
-def _wait_exit(pid: int, seconds: float) -> bool:
-    """Whether the process ended within `seconds`."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    with os.fdopen(handle) as process:
-        return bool(select.select([process], [], [], seconds)[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shlex
 import subprocess
 import sys
@@ -37,6 +39,16 @@ def process_of(pidfile: Path, word: str) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if word.encode() in command else None
+
+
+def wait_exit(pid: int, seconds: float) -> bool:
+    """Whether the process ended within `seconds`."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    with os.fdopen(handle) as process:
+        return bool(select.select([process], [], [], seconds)[0])
 
 
 def run(command: Sequence[str | Path], *, seconds: float = 600, env: Mapping[str, str] | None = None) -> str:
