@@ -160,10 +160,7 @@ class Autokexec:
     def _follow_links(self) -> None:
         """Listen on every wired interface there is now."""
         self._changes.drain()
-        interfaces = link.wired()
-        for interface in interfaces:
-            link.make_reachable(interface)
-        self._wire.follow(interfaces)
+        self._wire.follow(link.made_reachable())
 
     def _step(self) -> bool:
         """Wait for one thing to happen and see to it; True when the laptop is on its way."""

@@ -78,9 +78,7 @@ class Client:
             due = started
             while True:
                 now = time.monotonic()
-                interfaces = link.wired()
-                for interface in interfaces:
-                    link.make_reachable(interface)
+                interfaces = link.made_reachable()
                 self._show_search(interfaces, now - started)
                 if now >= due:
                     self._call(wire, interfaces, now)

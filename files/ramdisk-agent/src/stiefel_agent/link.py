@@ -81,6 +81,14 @@ def make_reachable(interface: Wired) -> None:
             netdev.ip("address", "replace", address, "dev", interface.name, "scope", "link", "nodad")
 
 
+def made_reachable() -> list[Wired]:
+    """Make every wired interface of this machine reachable; return them as they were found."""
+    interfaces = wired()
+    for interface in interfaces:
+        make_reachable(interface)
+    return interfaces
+
+
 def driver(interface: str) -> str:
     """Return the name of an interface's driver, empty if it will not say."""
     link = netdev.SYS_NET / interface / "device/driver"

@@ -141,9 +141,7 @@ class Server:
     def _links_changed(self) -> None:
         """Switch on what is off, call on what is new."""
         self._changes.drain()
-        interfaces = link.wired()
-        for interface in interfaces:
-            link.make_reachable(interface)
+        interfaces = link.made_reachable()
         self._wire.follow(interfaces)
         if self._session is None:
             self._screen.start(self._steps.wait, status.interfaces(interfaces, "listening"))
