@@ -253,5 +253,4 @@ def unlock(entry: Key | LockedKey) -> Key:
 def main() -> NoReturn:
     """Run the client on the ramdisk's first console."""
     screen.wake_console()
-    netdev.skip_duplicate_detection()
     Client(unlock(config.read_keys()[0]), desktop_name()).run()

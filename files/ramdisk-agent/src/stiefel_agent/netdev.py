@@ -97,17 +97,6 @@ def prepare_link(interface: str, name: str) -> None:
     ip("link", "set", "dev", name, "up")
 
 
-def skip_duplicate_detection() -> None:
-    """Let link-local addresses be used at once, on the interfaces that there are and on those to come.
-
-    For the ramdisk, whose only neighbour is the other machine: looking for a duplicate would cost each start one to two
-    seconds (RFC 4862, section 5.4; ip-sysctl, accept_dad).
-    """
-    for setting in IPV6_CONF.glob("*/accept_dad"):
-        with suppress(OSError):  # an adapter that has just been pulled
-            setting.write_text("0")
-
-
 def socket_address(host: str, port: int) -> tuple[str, int, int, int]:
     """Return what socket.connect() takes for a numeric IPv6 address, scoped (`fe80::1%eth0`) or not.
 

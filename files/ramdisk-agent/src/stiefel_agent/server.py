@@ -455,7 +455,6 @@ def _be_patient() -> None:
 def main() -> NoReturn:
     """Run the server on the ramdisk's first console, then restart the laptop into its normal system."""
     screen.wake_console()
-    netdev.skip_duplicate_detection()
     settings = config.ServerConfig.load(config.SERVER_FILE)
     wait_for_disk(settings.disk)
     _be_patient()
