@@ -5,9 +5,11 @@ Usage: pack.py PLAN.json
 
 PLAN.json:
     root              folder made by debootstrap; only read
-    overlay           folder whose files are laid over it (agent, units, configuration)
+    overlay           what is laid over it (agent, units, configuration): path => one of
+                      {"source": a file, or a folder of which hidden files and caches stay out, "mode": octal digits},
+                      {"content": text, "mode": ...}, {"link": where to}; the mode's default is 0644
     work              folder for intermediate files
-    output            folder that gets initrd.img, vmlinuz and manifest.json
+    output            folder that gets initrd.img, vmlinuz, manifest.json, and the overlay as a folder
     compression       zstd level, 1-19
     exclude_packages  Debian packages of which no file is kept
     exclude_paths     glob patterns (fnmatch: `*` also matches `/`) of paths, relative to the root, that are not kept
@@ -30,7 +32,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +44,7 @@ class Plan:
     """What to pack; the fields are described in the module's docstring."""
 
     root: Path
-    overlay: Path
+    overlay: Mapping[str, Mapping[str, str]]
     work: Path
     output: Path
     compression: int
@@ -57,7 +59,7 @@ class Plan:
         raw = json.loads(path.read_text())
         return cls(
             root=Path(raw["root"]),
-            overlay=Path(raw["overlay"]),
+            overlay=raw["overlay"],
             work=Path(raw["work"]),
             output=Path(raw["output"]),
             compression=raw["compression"],
@@ -208,6 +210,47 @@ def compile_python(root: Path, overlay: Path) -> None:
     subprocess.run([str(word) for word in (*python, *compiling)], check=True, env={"PYTHONHOME": str(root / "usr")})
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One file or symbolic link of the overlay."""
+
+    path: str
+    mode: int
+    content: bytes
+    """The file's content, or where the link leads to."""
+    is_link: bool = False
+
+
+def overlay_entries(overlay: Mapping[str, Mapping[str, str]]) -> Iterator[Entry]:
+    """Yield the overlay's files and links, those of a folder one by one."""
+    for path, what in sorted(overlay.items()):
+        mode = int(what.get("mode", "0644"), 8)
+        if "link" in what:
+            yield Entry(path, 0o777, what["link"].encode(), is_link=True)
+        elif "content" in what:
+            yield Entry(path, mode, what["content"].encode())
+        elif (source := Path(what["source"])).is_dir():
+            for file in sorted(file for file in source.rglob("*") if file.is_file()):
+                name = file.relative_to(source)
+                if not any(part.startswith((".", "__pycache__")) for part in name.parts):
+                    yield Entry(f"{path}/{name}", mode, file.read_bytes())
+        else:
+            yield Entry(path, mode, source.read_bytes())
+
+
+def lay(entries: Iterable[Entry], folder: Path) -> None:
+    """Make a folder anew that holds the entries and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for entry in entries:
+        target = folder / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if entry.is_link:
+            target.symlink_to(entry.content.decode())
+        else:
+            target.write_bytes(entry.content)
+            target.chmod(entry.mode)
+
+
 def digest(*parts: object) -> str:
     """Return a short name for what something was made from."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
@@ -220,17 +263,9 @@ def base_inputs(plan: Plan) -> str:
     return digest(stamp, choice, Path(__file__).read_text())
 
 
-def overlay_inputs(plan: Plan) -> str:
+def overlay_inputs(entries: Iterable[Entry]) -> str:
     """Return the digest of the overlay's names, modes and contents; compiled Python follows from its source."""
-    files = [path for path in sorted(plan.overlay.rglob("*")) if "__pycache__" not in path.parts]
-    return digest([(path, path.lstat().st_mode, content(path)) for path in files])
-
-
-def content(path: Path) -> str:
-    """Return what tells one version of a file, link or folder from another."""
-    if path.is_symlink():
-        return str(path.readlink())
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return digest([(entry.path, entry.mode, hashlib.sha256(entry.content).hexdigest()) for entry in entries])
 
 
 def base_frame(plan: Plan, inputs: str) -> Path:
@@ -272,13 +307,15 @@ def make(plan: Plan) -> dict[str, object]:
     """Make what is not up to date; return what came of it."""
     base = base_inputs(plan)
     manifest = plan.output / "manifest.json"
-    made_from = [base, overlay_inputs(plan)]
+    entries = list(overlay_entries(plan.overlay))
+    made_from = [base, overlay_inputs(entries)]
     if manifest.exists() and json.loads(manifest.read_text())["made_from"] == made_from:
         return {"changed": False}
     frame = base_frame(plan, base)
-    compile_python(plan.root, plan.overlay)
-    overlay = plan.work / "overlay.cpio.zst"
-    pack(plan.overlay, everything(plan.overlay), overlay, plan.compression)
+    folder, overlay = plan.output / "overlay", plan.work / "overlay.cpio.zst"
+    lay(entries, folder)
+    compile_python(plan.root, folder)
+    pack(folder, everything(folder), overlay, plan.compression)
     initrd = frame.read_bytes() + overlay.read_bytes()
     version = kernel_version(plan.root)
     write_whole(plan.output / "initrd.img", initrd)
