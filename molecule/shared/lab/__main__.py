@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .attack import run_siege
 from .bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
 from .cache import REPOSITORY, fingerprint
+from .ghost import run_ghost
 from .image import INITRAMFS_TOOLS, laptop_image
 from .machine import Firmware
 from .report import MOMENTS, Report
-from .session import run_session, wait_for_moment
+from .session import Person, run_session, wait_for_moment
 from .shell import LabError, say, step
+from .throughput import run_throughput
 
 
 def up(options: argparse.Namespace) -> None:
@@ -77,11 +80,27 @@ def session(options: argparse.Namespace) -> None:
     bench = Bench.find(options.name)
     folder = _session_folder(options)
     report = Report(options.firmware, bench.accelerator_name, options.encryption)
-    run_session(bench, folder, report, options.stick, hold=options.hold)
+    person = Person(options.passphrase, options.allow)
+    run_session(bench, folder, report, options.stick, person, hold=options.hold)
     say(f"report: {folder}/report.json")
     if options.hold:
         say(f"both machines keep running. Log in: {' '.join(bench.machine(DESKTOP).ssh_command)}")
         say(f"switch them off: lab --name {options.name} down")
+
+
+def attack(options: argparse.Namespace) -> None:
+    """Let a third machine attack laptop, client and server, with a session going on; needs `up --hub`."""
+    run_siege(Bench.find(options.name), options.stick, options.keys, _session_folder(options) / "attack.json")
+
+
+def ghost(options: argparse.Namespace) -> None:
+    """Give a paused desktop up, start a second one, and let the first come back; needs `up --hub`."""
+    run_ghost(Bench.find(options.name), options.stick, _session_folder(options) / "ghost.json")
+
+
+def throughput(options: argparse.Namespace) -> None:
+    """Measure the disk over the cable against iperf3 in the same tunnel (see throughput.py for what it needs)."""
+    run_throughput(Bench.find(options.name), options.stick, _session_folder(options) / "throughput.json")
 
 
 def wait(options: argparse.Namespace) -> None:
@@ -147,7 +166,13 @@ def parser() -> argparse.ArgumentParser:
     command(again, "--firmware")
     runs = command(session, "--stick", "--firmware", "--output")
     runs.add_argument("--encryption", choices=["wireguard", "none"], default="wireguard", help="what to expect")
+    runs.add_argument("--passphrase", default="", help="typed when the stick asks: lower-case letters, digits, spaces")
+    runs.add_argument("--allow", action="store_true", help="allow the desktop to have the disk when the laptop asks")
     runs.add_argument("--hold", action="store_true", help="stay in the target, leave both machines running")
+    besieges = command(attack, "--stick", "--output")
+    besieges.add_argument("--keys", type=Path, required=True, help="the key file, whose keys must not be on the cable")
+    command(ghost, "--stick", "--output")
+    command(throughput, "--stick", "--output")
     starts = command(desktop, "--stick", "--firmware")
     starts.add_argument("--machine", choices=NAMES[1:], default=DESKTOP)
     waits = command(wait, "machine")

@@ -23,8 +23,10 @@ from .shell import LabError, process_of, run, say, wait_exit
 
 LAPTOP = "laptop"
 DESKTOP = "desktop"
+DESKTOP2 = "desktop2"
+ATTACKER = "attacker"
 # Who may be on the cable. The first two need no hub between them.
-NAMES = (LAPTOP, DESKTOP, "desktop2", "attacker")
+NAMES = (LAPTOP, DESKTOP, DESKTOP2, ATTACKER)
 
 # At least five times what a busy two-core host without KVM needs.
 LOGIN_SECONDS = 600
@@ -93,10 +95,25 @@ class Bench:
 
     def start_laptop(self, *, backing: Path | None = None, firmware: Firmware = Firmware.UEFI) -> Machine:
         """Switch the laptop on; a first start makes its disk, an overlay of `backing` (or the base image)."""
-        disk = self.folder / "laptop.qcow2"
+        disk = self._made_disk(LAPTOP, backing)
+        return self._start(LAPTOP, Spec(1, firmware, 2, 3072, "virtio-net-pci", self.lifetime_seconds, disk=disk))
+
+    def start_attacker(self, *, backing: Path | None = None) -> Machine:
+        """Switch on a machine with a system of its own that is on the cable without having any key."""
+        disk = self._made_disk(ATTACKER, backing)
+        number = NAMES.index(ATTACKER) + 1
+        spec = Spec(number, Firmware.UEFI, 1, 1536, "virtio-net-pci", self.lifetime_seconds, disk=disk)
+        return self._start(ATTACKER, spec)
+
+    def disk(self, name: str) -> Path:
+        """The file of a machine's disk."""
+        return self.folder / f"{name}.qcow2"
+
+    def _made_disk(self, name: str, backing: Path | None) -> Path:
+        disk = self.disk(name)
         if not disk.exists():
             overlay(disk, backing or self.image.disk)
-        return self._start(LAPTOP, Spec(1, firmware, 2, 3072, "virtio-net-pci", self.lifetime_seconds, disk=disk))
+        return disk
 
     def start_desktop(self, stick: Path, firmware: Firmware, *, name: str = DESKTOP) -> Machine:
         """Switch on a machine that has no disk, with `stick` in its USB port."""
@@ -145,12 +162,12 @@ class Bench:
     def _hub_pid(self) -> int | None:
         return process_of(self._hub_pidfile, str(self.sockets))
 
-    def keep_disk(self, file: Path) -> None:
-        """Copy the laptop's disk to `file`, complete or not at all; it still reads from the base image."""
-        if self.machine(LAPTOP).pid:
-            raise LabError("the laptop is on: its disk cannot be kept before 'lab shutdown'")
+    def keep_disk(self, file: Path, name: str = LAPTOP) -> None:
+        """Copy a machine's disk to `file`, complete or not at all; it still reads from the base image."""
+        if self.machine(name).pid:
+            raise LabError(f"the {name} is on: its disk cannot be kept before 'lab shutdown'")
         unfinished = file.with_suffix(".unfinished")
-        shutil.copyfile(self.folder / "laptop.qcow2", unfinished)
+        shutil.copyfile(self.disk(name), unfinished)
         unfinished.rename(file)
 
     def tell_last_lines(self) -> None:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from .shell import LabError, process_of, say, wait_exit
 OVMF = Path("/usr/share/OVMF")
 START_SECONDS = 30
 SSH_TRY_SECONDS = 15
+PUT_SECONDS = 600
+CHORDS = {" ": "spc", "-": "minus", ";": "semicolon", ":": "shift-semicolon"}
 
 
 class Firmware(enum.Enum):
@@ -217,6 +219,45 @@ class Machine:
             said = (done.stdout + done.stderr).strip()
             raise LabError(f"{self.name}: exit code {done.returncode} from: {command}\n{said}")
         return done.stdout
+
+    def ssh_lines(self, command: str, *, script: str = "") -> Iterator[str]:
+        """Run a shell command there and yield the lines of its standard output as they come.
+
+        Raises:
+            LabError: it failed, with the last that it said on standard error.
+        """
+        process = subprocess.Popen(
+            [*self.ssh_command, command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin and process.stdout and process.stderr
+        with process:
+            process.stdin.write(script)
+            process.stdin.close()
+            yield from process.stdout
+            errors = process.stderr.read().strip()
+        if process.returncode:
+            raise LabError(f"{self.name}: exit code {process.returncode} from: {command}\n{errors[-2000:]}")
+
+    def put(self, data: bytes, path: str) -> None:
+        """Write a file into the home of the laptop's owner, or wherever `path` says."""
+        done = subprocess.run(
+            [*self.ssh_command, f"cat > {path}"], input=data, capture_output=True, timeout=PUT_SECONDS, check=False
+        )
+        if done.returncode:
+            raise LabError(f"{self.name}: cannot write {path}: {done.stderr.decode(errors='replace').strip()}")
+
+    def type_keys(self, *chords: str) -> None:
+        """Press keys on its keyboard, one chord after the other (QEMU's names: a, ret, shift-a, alt-f2 ...)."""
+        for chord in chords:
+            qmp(self._qmp, "send-key", keys=[{"type": "qcode", "data": key} for key in chord.split("-")])
+
+    def type_line(self, text: str) -> None:
+        """Type on its keyboard, which is an American one: letters, digits and what CHORDS has; then Enter."""
+        self.type_keys(*(CHORDS.get(one, one) for one in text), "ret")
 
     def wait_ssh(self, *, seconds: float) -> None:
         """Wait until one can log in by ssh; each try is a real login."""

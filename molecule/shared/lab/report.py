@@ -13,7 +13,9 @@ from .shell import LabError
 MOMENTS = {
     "power_on": "the desktop is switched on",
     "client_kernel": "the stick's kernel starts",
+    "locked": "the stick asks for its passphrase",
     "beacon": "the desktop calls for a laptop",
+    "called": "the laptop asks whether it may",
     "triggered": "the laptop decides to answer",
     "server_ready": "the laptop, now in the ramdisk, is ready to serve",
     "bundle_received": "the desktop has kernel and initrd",

@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
-from .console import Console
+from .console import Console, Seen
 from .facts import ask, laptop_checks, target_checks, write_something
 from .machine import Firmware
 from .report import Report
@@ -39,6 +39,8 @@ class Stage:
     seconds: float
 
 
+LOCKED = Stage("locked", DESKTOP, event("locked"), 360)
+CALLED = Stage("called", LAPTOP, event("called"), 300)
 BOOT = (
     Stage("beacon", DESKTOP, event("beacon") + r".* uptime=[\d.]+\s", 360),
     Stage("triggered", LAPTOP, event("triggered"), 300),
@@ -54,11 +56,28 @@ RETURN = (
 )
 
 
+def follow(stages: Sequence[Stage], consoles: Mapping[str, Console]) -> Iterator[tuple[Stage, Seen]]:
+    """Wait for one stage after the other on the console of its machine; yield each when it has come."""
+    for stage in stages:
+        yield stage, consoles[stage.machine].wait_for(stage.pattern, seconds=stage.seconds, why=stage.moment)
+
+
+@dataclass(frozen=True)
+class Person:
+    """What somebody has to do at the two keyboards."""
+
+    passphrase: str = ""
+    """Typed at the desktop when the stick asks for it."""
+    allows: bool = False
+    """Whether the laptop waits to be told that the desktop may have its disk."""
+
+
 class Session:
     """The run of a session on a bench whose laptop is up; `folder` takes report, progress and screenshots."""
 
-    def __init__(self, bench: Bench, folder: Path, report: Report) -> None:
+    def __init__(self, bench: Bench, folder: Path, report: Report, person: Person) -> None:
         self.bench = bench
+        self.person = person
         self.folder = folder
         self.report = report
         self.laptop = bench.machine(LAPTOP)
@@ -79,7 +98,14 @@ class Session:
         self.bench.start_desktop(stick, firmware)
         self._consoles[DESKTOP] = self.desktop.console()
         self._reached("power_on", self._power_on)
-        self._follow(BOOT)
+        if self.person.passphrase:
+            self._follow([LOCKED])
+            self.desktop.type_line(self.person.passphrase)
+        self._follow(BOOT[:1])
+        if self.person.allows:
+            self._follow([CALLED])
+            self.laptop.ssh("sudo stiefel-agent allow")
+        self._follow(BOOT[1:])
 
     def inspect(self) -> None:
         """Ask inside the target whether it is what it should be."""
@@ -107,9 +133,8 @@ class Session:
         for console in self._consoles.values():
             console.close()
 
-    def _follow(self, stages: tuple[Stage, ...]) -> None:
-        for stage in stages:
-            seen = self._consoles[stage.machine].wait_for(stage.pattern, seconds=stage.seconds, why=stage.moment)
+    def _follow(self, stages: Sequence[Stage]) -> None:
+        for stage, seen in follow(stages, self._consoles):
             if uptime := re.search(r"uptime=([\d.]+)", seen.text):
                 # The stick's kernel is quiet; the client says how long ago it started.
                 self.report.seconds["client_kernel"] = round(seen.when - self._power_on - float(uptime[1]), 1)
@@ -163,13 +188,13 @@ def explained(session: Session) -> Iterator[None]:
         say(f"timeline\n{session.report.timeline()}")
 
 
-def run_session(bench: Bench, folder: Path, report: Report, stick: Path, *, hold: bool) -> None:
+def run_session(bench: Bench, folder: Path, report: Report, stick: Path, person: Person, *, hold: bool) -> None:
     """A session from the desktop's power-on to the laptop's own boot; with `hold` it stays in the target.
 
     Raises:
         LabError: a moment did not come in time, or a check did not hold; the report says which.
     """
-    session = Session(bench, folder, report)
+    session = Session(bench, folder, report, person)
     with explained(session):
         session.boot(stick, Firmware(report.firmware))
         session.inspect()

@@ -243,6 +243,7 @@ def desktop_name() -> str:
 def unlock(entry: Key | LockedKey) -> Key:
     """Return the stick's key, asking for its passphrase if it has one, until it is right."""
     while isinstance(entry, LockedKey):
+        event("locked")
         try:
             return entry.unlock(getpass.getpass("\n  Passphrase of the stick: "))
         except PassphraseError as error:

@@ -1,0 +1,280 @@
+"""The siege: a third machine attacks laptop, client and server, and a session goes on all the while.
+
+What the attacker does is in attacks.py, which runs in its machine; here is when, and whether anybody took harm.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, NAMES, Bench
+from .cache import cache_dir, fingerprint, locked
+from .capture import Needles, derived, search
+from .console import Console
+from .io_loop import block
+from .machine import Firmware, Machine
+from .session import BOOT, RETURN, follow
+from .shell import LabError, say, step
+
+HERE = Path(__file__).parent
+PACKAGES = ("python3-scapy",)
+SEED = "marked plaintext"
+PROGRESS = "/run/stiefel-io-loop"
+CONTROL, SAID_IN_CLEAR = "what the attacker itself said in clear", b"GET / HTTP/1.1\r\n\r\n"
+"""One of the wrong hellos in attacks.py: a search that does not find it would find nothing."""
+RSS_GROWTH_KIB = 4096
+"""More than Python's own housekeeping; a leak of a byte per datagram of the flood and the replay would be seen."""
+
+FIRST_LOOK = (
+    "port_scan_tcp",
+    "port_scan_udp",
+    "connect_to_the_disk",
+    "beacons_without_a_key",
+    "handshakes_without_a_key",
+    "connections_kept_open",
+    "malformed",
+    "wireguard",
+    "flood",
+)
+ECHOES = ("replay_as_myself", "reflection")
+REPLAYS = ("replay", "replay_shuffled")
+
+
+@dataclass
+class Result:
+    """What the siege came to; it failed if anything was gained or a check does not hold."""
+
+    attacks: list[dict[str, Any]] = field(default_factory=list)
+    checks: dict[str, bool] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def verdict(self) -> None:
+        """Raise LabError with every attack that gained something and every check that does not hold."""
+        wrong = [f"{one['attack']} on the {one['victim']}: {one['gained']}" for one in self.attacks if one["gained"]]
+        wrong += [check for check, holds in self.checks.items() if not holds]
+        if wrong:
+            raise LabError("the siege did harm:\n" + "\n".join(f"  * {what}" for what in wrong))
+
+
+def mac(name: str) -> str:
+    """The address of a machine's network adapter on the cable."""
+    return f"52:54:00:00:00:{NAMES.index(name) + 1:02x}"
+
+
+def address(name: str) -> str:
+    """The link-local address that follows from it (RFC 4291, appendix A)."""
+    return f"fe80::5054:ff:fe00:{NAMES.index(name) + 1:x}"
+
+
+def prepared_attacker(bench: Bench) -> Path:
+    """The attacker's disk: the laptop's base image with the attacker's tools, made once."""
+    kept = cache_dir() / f"attacker-{fingerprint([bench.image.host_key])}-{'-'.join(PACKAGES)}.qcow2"
+    with locked("attacker"):
+        if not kept.exists():
+            with step("installing the attacker's tools (once)"):
+                attacker = bench.start_attacker()
+                attacker.wait_ssh(seconds=LOGIN_SECONDS)
+                install = f"apt-get -qy install --no-install-recommends {' '.join(PACKAGES)}"
+                attacker.ssh(f"sudo apt-get -q update && sudo DEBIAN_FRONTEND=noninteractive {install}", seconds=900)
+                attacker.press_power()
+                attacker.wait_off(seconds=LOGIN_SECONDS, why="its tools are installed")
+                bench.keep_disk(kept, ATTACKER)
+    return kept
+
+
+class Siege:
+    """One run on a bench (with a hub) whose laptop is up and set up."""
+
+    def __init__(self, bench: Bench, stick: Path) -> None:
+        self.bench, self.stick = bench, stick
+        self.result = Result()
+        self.laptop, self.attacker = bench.machine(LAPTOP), bench.machine(ATTACKER)
+        self._consoles: list[Console] = []
+        self._interface = ""
+
+    def prepare(self) -> None:
+        """Switch the attacker on and give it what it needs."""
+        if self.attacker.pid is None:
+            self.bench.start_attacker(backing=prepared_attacker(self.bench))
+        with step("attacker: until one can log in"):
+            self.attacker.wait_ssh(seconds=LOGIN_SECONDS)
+        self.attacker.put((HERE / "attacks.py").read_bytes(), "attacks.py")
+        found = self.attacker.ssh(f"grep -l {mac(ATTACKER)} /sys/class/net/*/address")
+        self._interface = found.split("/")[4]
+        self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
+
+    def attack(
+        self, victim: str, machine: str, open_ports: Sequence[int], attacks: Sequence[str], recording: str = ""
+    ) -> None:
+        """Run attacks on a victim: laptop, client or server."""
+        peer = DESKTOP if machine == LAPTOP else LAPTOP
+        job = {
+            "interface": self._interface,
+            "victim": victim,
+            "address": address(machine),
+            "mac": mac(machine),
+            "peer_address": address(peer),
+            "peer_mac": mac(peer),
+            "open_ports": list(open_ports),
+            "attacks": list(attacks),
+            "recording": recording,
+        }
+        for line in self.attacker.ssh_lines("sudo python3 attacks.py", script=json.dumps(job)):
+            done = json.loads(line)
+            self.result.attacks.append(done)
+            gained = ", ".join(done["gained"][:3]) or "nothing gained"
+            say(f"attack on the {victim}: {done['attack']}: {done['sent']} sent in {done['seconds']} s, {gained}")
+
+    def record(self) -> str:
+        """Hand the attacker everything that has crossed the cable so far; returns the file's name there."""
+        with step("handing the attacker a recording of the session"):
+            self.attacker.put(self.bench.capture.read_bytes(), "recording.pcap")
+        return "recording.pcap"
+
+    def console(self, machine: Machine, *, from_end: bool = False) -> Console:
+        """A follower that is closed at the end."""
+        console = machine.console(from_end=from_end)
+        self._consoles.append(console)
+        return console
+
+    def close(self) -> None:
+        """Stop following the consoles."""
+        for console in self._consoles:
+            console.close()
+
+    def check(self, what: str, holds: bool) -> None:
+        """Note something that must hold."""
+        say(f"{'ok' if holds else 'NOT SO'}: {what}")
+        self.result.checks[what] = holds
+
+
+def autokexec(laptop: Machine) -> dict[str, int]:
+    """What the laptop's service is made of: process id, resident memory (KiB), open files; how often it was called."""
+    answer: dict[str, int] = json.loads(
+        laptop.ssh(
+            "pid=$(systemctl show --property MainPID --value stiefel-autokexec); "
+            "rss=$(ps -o rss= -p $pid); files=$(sudo ls /proc/$pid/fd | wc -l); "
+            "called=$(sudo journalctl -b -q -u stiefel-autokexec -g event=called | wc -l); "
+            'echo "{\\"pid\\": $pid, \\"rss\\": $rss, \\"files\\": $files, \\"called\\": $called}"'
+        )
+    )
+    return answer
+
+
+def unharmed(before: dict[str, int], after: dict[str, int]) -> bool:
+    """Whether the laptop's service is the same process, has not grown, and was not called."""
+    grown = after["rss"] - before["rss"] > RSS_GROWTH_KIB or after["files"] > before["files"]
+    return after["pid"] == before["pid"] and after["called"] == before["called"] and not grown
+
+
+def attack_laptop(siege: Siege, attacks: Sequence[str], recording: str = "") -> None:
+    """Attack the laptop in its normal system."""
+    before = autokexec(siege.laptop)
+    siege.attack("laptop", LAPTOP, [22], attacks, recording)
+    after = autokexec(siege.laptop)
+    name = f"the laptop's service is unharmed and was not called by {', '.join(attacks)}"
+    siege.result.facts[name] = {"before": before, "after": after}
+    siege.check(name, unharmed(before, after))
+
+
+def attack_client(siege: Siege, name: str, attacks: Sequence[str], recording: str = "") -> Console:
+    """Attack a desktop that looks for a laptop which does not answer; it must go on looking."""
+    siege.laptop.ssh("sudo systemctl stop stiefel-autokexec")
+    desktop = siege.bench.start_desktop(siege.stick, Firmware.UEFI, name=name)
+    console = siege.console(desktop)
+    console.wait_for(BOOT[0].pattern, seconds=BOOT[0].seconds, why="its first beacon")
+    siege.attack("client", name, [], attacks, recording)
+    return console
+
+
+def session_begins(siege: Siege, desktop: Console) -> None:
+    """Let the laptop answer again, and follow desktop and laptop to the login prompt."""
+    laptop = siege.console(siege.laptop, from_end=True)
+    siege.laptop.ssh("sudo systemctl start stiefel-autokexec")
+    for stage, _ in follow(BOOT[1:], {LAPTOP: laptop, DESKTOP: desktop}):
+        say(f"session: {stage.moment}")
+    siege.bench.machine(DESKTOP).wait_ssh(seconds=LOGIN_SECONDS)
+    siege.check("after the attacks on the client a session begins", True)
+
+
+def attack_server(siege: Siege) -> None:
+    """Attack the server while the target reads and writes; not one byte may be wrong, and it must go on."""
+    target = siege.bench.machine(DESKTOP)
+    target.put((HERE / "io_loop.py").read_bytes(), "io_loop.py")
+    target.ssh(f"sudo systemd-run --quiet --unit=stiefel-io-loop python3 $PWD/io_loop.py '{SEED}' {PROGRESS}")
+    wait = f"until test -s {PROGRESS}; do sleep 1; done; cat {PROGRESS}"
+    before = json.loads(target.ssh(wait, seconds=300))
+    siege.attack("server", LAPTOP, [61570], [*FIRST_LOOK, *ECHOES, *REPLAYS], siege.record())
+    # One more round has to begin and end after the last attack.
+    count = json.loads(target.ssh(f"cat {PROGRESS}"))["rounds"] + 2
+    after = json.loads(
+        target.ssh(f"until grep -q '\"rounds\": {count}' {PROGRESS}; do sleep 1; done; cat {PROGRESS}", seconds=600)
+    )
+    target.ssh("sudo systemctl stop stiefel-io-loop")
+    siege.result.facts["input and output of the session"] = {"before": before, "after": after}
+    siege.check("the session's input and output went on through all attacks", after["rounds"] > before["rounds"])
+    siege.check("every block that was read back is what was written", after["errors"] == 0)
+
+
+def session_ends(siege: Siege) -> None:
+    """Shut the target down; the laptop comes back."""
+    laptop = siege.console(siege.laptop, from_end=True)
+    siege.bench.machine(DESKTOP).press_power()
+    for stage, _ in follow(RETURN, {LAPTOP: laptop}):
+        say(f"session: {stage.moment}")
+    siege.bench.machine(DESKTOP).wait_off(seconds=300, why="the target was told to shut down")
+    siege.laptop.wait_ssh(seconds=LOGIN_SECONDS)
+
+
+def secrets(keys: Path) -> dict[str, bytes]:
+    """The keys of a key file, by name."""
+    return {entry["name"]: base64.b64decode(entry["key"]) for entry in json.loads(keys.read_text())["keys"]}
+
+
+def search_capture(siege: Siege, keys: Path) -> None:
+    """Look for what must not have crossed the cable in clear."""
+    needles = {
+        CONTROL: SAID_IN_CLEAR,
+        "the marked plaintext": block(SEED),
+        "the kernel": siege.bench.image.kernel.read_bytes(),
+    }
+    for name, key in secrets(keys).items():
+        needles |= {f"{name}: {form}": value for form, value in derived(key).items()}
+    with step("searching the capture"):
+        found = search(siege.bench.capture, Needles(needles))
+    siege.result.facts["capture"] = {"bytes": siege.bench.capture.stat().st_size, "found": found}
+    siege.check(f"the search finds {CONTROL}", CONTROL in found)
+    for name in needles.keys() - {CONTROL}:
+        siege.check(f"not on the cable: {name}", name not in found)
+
+
+def run_siege(bench: Bench, stick: Path, keys: Path, report: Path) -> None:
+    """The whole siege, as long as about fifteen minutes without KVM; leaves a report.
+
+    Raises:
+        LabError: an attack gained something, somebody took harm, or the machines did not get that far.
+    """
+    siege = Siege(bench, stick)
+    try:
+        siege.prepare()
+        attack_laptop(siege, FIRST_LOOK)
+        desktop = attack_client(siege, DESKTOP, [*FIRST_LOOK, *ECHOES, "silencing"])
+        session_begins(siege, desktop)
+        attack_server(siege)
+        session_ends(siege)
+        search_capture(siege, keys)
+        attack_laptop(siege, [*REPLAYS, *ECHOES], siege.record())
+        attack_client(siege, DESKTOP2, [*REPLAYS, "silencing"], "recording.pcap")
+    except LabError:
+        bench.tell_last_lines()
+        raise
+    finally:
+        siege.close()
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(asdict(siege.result), indent=2) + "\n")
+    siege.result.verdict()

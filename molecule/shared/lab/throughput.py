@@ -1,0 +1,61 @@
+"""How fast the disk is over the cable, compared with what iperf3 gets through the same tunnel.
+
+For a laptop whose ramdisk was built with the feature "debug" and the package iperf3, and which has iperf3 itself. A
+figure, not a test: it depends on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
+from .machine import Firmware, Machine
+from .session import BOOT, follow
+from .shell import say
+
+SERVER = "fd73:7469:6566:656c::1"
+MIB = 48
+ROUNDS = 3
+SECONDS = 15
+OPEN = "nft insert rule inet stiefel input iifname stiefeltunnel accept; iperf3 -s"
+TRANSFER = Path(__file__).with_name("transfer.py")
+
+
+def iperf3(target: Machine, *options: str) -> float:
+    """MB/s that iperf3 gets between target and laptop."""
+    said = target.ssh(f"iperf3 --json -c {SERVER} -t {SECONDS} {' '.join(options)}", seconds=SECONDS * 10)
+    rate: float = json.loads(said)["end"]["sum_received"]["bits_per_second"]
+    return rate / 8e6
+
+
+def run_throughput(bench: Bench, stick: Path, report: Path) -> None:
+    """Boot the desktop, and measure tunnel and disk in turns; leaves a report."""
+    laptop, target = bench.machine(LAPTOP), bench.machine(DESKTOP)
+    laptop.wait_ssh(seconds=LOGIN_SECONDS)
+    consoles = {LAPTOP: laptop.console(from_end=True)}
+    bench.start_desktop(stick, Firmware.UEFI)
+    consoles[DESKTOP] = target.console()
+    try:
+        for stage, _ in follow(BOOT, consoles):
+            say(f"session: {stage.moment}")
+    finally:
+        for console in consoles.values():
+            console.close()
+    target.wait_ssh(seconds=LOGIN_SECONDS)
+    laptop.type_keys("alt-f2")
+    laptop.type_line(OPEN)
+    figures: dict[str, list[float]] = {"write": [], "iperf3 write": [], "read": [], "iperf3 read": []}
+    for _ in range(ROUNDS):
+        figures["iperf3 write"].append(iperf3(target))
+        disk = json.loads(target.ssh(f"sudo python3 - {MIB}", script=TRANSFER.read_text(), seconds=600))
+        figures["iperf3 read"].append(iperf3(target, "--reverse"))
+        for way in ("write", "read"):
+            figures[way].append(disk[way])
+        say(", ".join(f"{name} {rates[-1]:.2f} MB/s" for name, rates in figures.items()))
+    median = {name: round(statistics.median(rates), 2) for name, rates in figures.items()}
+    shares = {way: round(median[way] / median[f"iperf3 {way}"], 2) for way in ("write", "read")}
+    say(f"medians: {median}; of iperf3: {shares}")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps({"all": figures, "median": median, "share of iperf3": shares}, indent=2) + "\n")
