@@ -50,6 +50,16 @@ def test_a_disk_that_only_the_tpm_opens_is_found(
     assert look.has_passphrase({"keyslots": keyslots, "tokens": tokens}) == opens
 
 
+def test_a_laptop_without_ipv6_is_told_where_it_is_switched_off(tmp_path: Path) -> None:
+    assert "ipv6.disable=1" in look.without_ipv6(tmp_path / "none")
+    for name in ("all", "default"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "disable_ipv6").write_text("0\n")
+    assert look.without_ipv6(tmp_path) == ""
+    (tmp_path / "default/disable_ipv6").write_text("1\n")
+    assert "net.ipv6.conf.default.disable_ipv6" in look.without_ipv6(tmp_path)
+
+
 def run_packed(tmp_path: Path, settings: dict[str, object], *python: str) -> dict[str, Any]:
     """Run preflight as the role does: out of a zip, with nothing installed."""
     archive = tmp_path / "preflight.pyz"

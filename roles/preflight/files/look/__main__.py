@@ -45,6 +45,7 @@ INITRAMFS_TOOLS = {
     "dracut": Path("/etc/kernel/postinst.d/dracut"),
 }
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
+IPV6 = Path("/proc/sys/net/ipv6/conf")
 BY_NAME = re.compile(r"/dev/(sd|hd|vd|nvme|mmcblk|xvd|disk/by-(path|id)/)")
 """Names of devices that a desktop does not have: there the laptop's disk is /dev/nbd0."""
 
@@ -219,13 +220,33 @@ def space(report: Report) -> None:
 
 
 def network(report: Report) -> None:
-    """Look at the wired network adapters."""
+    """Look at the wired network adapters, and whether IPv6 is spoken on them."""
+    if without := without_ipv6(IPV6):
+        report.impossible.append(without)
+    if not IPV6.exists():
+        return
     found = link.wired()
     for one in found:
         carrier = "cable in" if one.carrier else "no cable"
         report.facts.append((f"wired {one.name}", f"{link.driver(one.name)}, {one.mac}, {carrier}"))
     if not found:
         report.mend.append("There is no wired network adapter now. Plug in a USB or Thunderbolt one before you start.")
+
+
+def without_ipv6(conf: Path) -> str:
+    """Return why no IPv6 is spoken, if so; `conf` is /proc/sys/net/ipv6/conf (ip-sysctl)."""
+    if not conf.exists():
+        return (
+            "IPv6 is switched off in this laptop's kernel, and laptop and desktop speak nothing else on the cable. "
+            "Take ipv6.disable=1 from the kernel's command line."
+        )
+    off = [name for name in ("all", "default") if (conf / name / "disable_ipv6").read_text().strip() != "0"]
+    if off:
+        return (
+            "IPv6 is switched off, and laptop and desktop speak nothing else on the cable: a target would lose its "
+            f"disk. Take net.ipv6.conf.{off[0]}.disable_ipv6=1 from /etc/sysctl.conf or /etc/sysctl.d."
+        )
+    return ""
 
 
 def security(report: Report, settings: AutokexecConfig) -> None:
