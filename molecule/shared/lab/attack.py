@@ -14,7 +14,7 @@ from typing import Any
 
 from .bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, NAMES, Bench
 from .cache import cache_dir, fingerprint, locked
-from .capture import Needles, derived, search
+from .capture import FILE_HEADER, Needles, derived, frames, record, search
 from .console import Console
 from .io_loop import block
 from .machine import Firmware, Machine
@@ -66,6 +66,11 @@ def mac(name: str) -> str:
     return f"52:54:00:00:00:{NAMES.index(name) + 1:02x}"
 
 
+def raw(address: str) -> bytes:
+    """A MAC address as it is in a frame."""
+    return bytes.fromhex(address.replace(":", ""))
+
+
 def address(name: str) -> str:
     """The link-local address that follows from it (RFC 4291, appendix A)."""
     return f"fe80::5054:ff:fe00:{NAMES.index(name) + 1:x}"
@@ -109,7 +114,14 @@ class Siege:
         self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
 
     def attack(
-        self, victim: str, machine: str, open_ports: Sequence[int], attacks: Sequence[str], recording: str = ""
+        self,
+        victim: str,
+        machine: str,
+        open_ports: Sequence[int],
+        attacks: Sequence[str],
+        recording: str = "",
+        *,
+        forgot: bool = False,
     ) -> None:
         """Run attacks on a victim: laptop, client or server."""
         peer = DESKTOP if machine == LAPTOP else LAPTOP
@@ -123,17 +135,22 @@ class Siege:
             "open_ports": list(open_ports),
             "attacks": list(attacks),
             "recording": recording,
+            "forgot": forgot,
         }
         for line in self.attacker.ssh_lines("sudo python3 attacks.py", script=json.dumps(job)):
             done = json.loads(line)
             self.result.attacks.append(done)
             gained = ", ".join(done["gained"][:3]) or "nothing gained"
+            gained += f" ({done['challenges']} challenges)" if done["challenges"] else ""
             say(f"attack on the {victim}: {done['attack']}: {done['sent']} sent in {done['seconds']} s, {gained}")
 
     def record(self) -> str:
-        """Hand the attacker everything that has crossed the cable so far; returns the file's name there."""
+        """Hand the attacker all that laptop and desktop have said to each other; returns the file's name there."""
+        pair, stranger = {raw(mac(LAPTOP)), raw(mac(DESKTOP))}, raw(mac(ATTACKER))
         with step("handing the attacker a recording of the session"):
-            self.attacker.put(self.bench.capture.read_bytes(), "recording.pcap")
+            said = [frame for frame in frames(self.bench.capture) if frame[6:12] in pair and frame[:6] != stranger]
+            self.attacker.put(FILE_HEADER + b"".join(record(frame, 0) for frame in said), "recording.pcap")
+        say(f"it has {len(said)} packets")
         return "recording.pcap"
 
     def console(self, machine: Machine, *, from_end: bool = False) -> Console:
@@ -175,7 +192,8 @@ def unharmed(before: dict[str, int], after: dict[str, int]) -> bool:
 def attack_laptop(siege: Siege, attacks: Sequence[str], recording: str = "") -> None:
     """Attack the laptop in its normal system."""
     before = autokexec(siege.laptop)
-    siege.attack("laptop", LAPTOP, [22], attacks, recording)
+    # It has been restarted since the recording, if there is one.
+    siege.attack("laptop", LAPTOP, [22], attacks, recording, forgot=bool(recording))
     after = autokexec(siege.laptop)
     name = f"the laptop's service is unharmed and was not called by {', '.join(attacks)}"
     siege.result.facts[name] = {"before": before, "after": after}

@@ -44,7 +44,7 @@ LISTEN_SECONDS = 3.0
 """How long an answer may take after the last packet."""
 HANDSHAKE_SECONDS = 20.0
 """The server closes a connection that says nothing after 10 s."""
-FRAMES_PER_SECOND = 2000
+FRAMES_PER_SECOND = 2500
 """More would be lost in an emulated network adapter, and a lost probe proves nothing."""
 ETH_P_ALL, ETHERTYPE_IPV6 = 3, 0x86DD
 ICMPV6, TCP_NUMBER, UDP_NUMBER = 58, 6, 17
@@ -72,6 +72,10 @@ class Job:
     """The names of methods of `Attacks`."""
     recording: str = ""
     """A pcap file of what crossed the cable before."""
+    forgot: bool = False
+    """The victim was restarted since, and may send a challenge to a beacon that it does not remember (threat model,
+    "Presence"): that is noted, and no gain.
+    """
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,8 @@ class Attacks:
         self.own = _own_address(job.interface)
         self.recording = list(_frames(Path(job.recording))) if job.recording else []
         self._random = random.Random(20)
+        self.challenges = 0
+        """Those that a victim which forgot has sent."""
 
     # ---- what a stranger can see of the victim
 
@@ -239,17 +245,17 @@ class Attacks:
 
     def replay(self) -> tuple[int, list[str]]:
         """Send the whole recording again, packet by packet, in order."""
-        return self.cable.send(self.recording), self._gain(_answered)
+        return self.cable.send(self.recording), self._gain(self._new_answer)
 
     def replay_shuffled(self) -> tuple[int, list[str]]:
         """Send the whole recording in another order."""
         shuffled = self._random.sample(self.recording, len(self.recording))
-        return self.cable.send(shuffled), self._gain(_answered)
+        return self.cable.send(shuffled), self._gain(self._new_answer)
 
     def replay_as_myself(self) -> tuple[int, list[str]]:
         """Send the recorded datagrams from the attacker's own address, where the answers would go."""
         frames = [self._datagram(payload) for payload in self._recorded_datagrams()]
-        return self.cable.send(frames, 50), self._gain(_answered)
+        return self.cable.send(frames, 50), self._gain(self._new_answer)
 
     def reflection(self) -> tuple[int, list[str]]:
         """Send the victim its own datagrams, from the attacker and from the peer."""
@@ -317,6 +323,14 @@ class Attacks:
 
     def _gain(self, matters: Callable[[Heard], bool]) -> list[str]:
         return sorted({str(one) for one in self.cable.heard() if matters(one)})
+
+    def _new_answer(self, one: Heard) -> bool:
+        """Say whether this is more than a challenge from a victim that forgot."""
+        challenge = one.protocol == UDP_NUMBER and one.payload == DATAGRAM and not one.to_all
+        if self.job.forgot and _answered(one) and challenge:
+            self.challenges += 1
+            return False
+        return _answered(one)
 
     def _connect(self, port: int) -> socket.socket | None:
         connection = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
@@ -465,9 +479,11 @@ def main() -> None:
     for name in job.attacks:
         start = time.monotonic()
         attacks.cable.forget()
+        attacks.challenges = 0
         sent, gained = getattr(attacks, name)()
         seconds = round(time.monotonic() - start, 1)
         line = {"victim": job.victim, "attack": name, "sent": sent, "gained": gained, "seconds": seconds}
+        line |= {"challenges": attacks.challenges}
         print(json.dumps(line), flush=True)
 
 

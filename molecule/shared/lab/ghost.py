@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from .attack import Result, mac
+from .attack import Result, mac, raw
 from .bench import DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench
 from .capture import frames
 from .console import Console
@@ -41,7 +41,7 @@ def leave_dirty(ghost: Machine, marker: bytes) -> None:
 
 def packets_of(bench: Bench, name: str) -> int:
     """How many frames a machine has sent to the tunnel's port so far."""
-    sender, port = bytes.fromhex(mac(name).replace(":", "")), (61572).to_bytes(2, "big")
+    sender, port = raw(mac(name)), (61572).to_bytes(2, "big")
     return sum(1 for frame in frames(bench.capture) if frame[6:12] == sender and frame[56:58] == port)
 
 
