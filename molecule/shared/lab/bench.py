@@ -212,7 +212,7 @@ class Bench:
 def _lengthen_queues() -> None:
     """See that a UNIX socket's queue holds more than ten frames: a cable that loses every burst is slow.
 
-    systemd sets the same figure on what it boots (sysctl.d/50-default.conf); a container may lack it, or not be allowed.
+    systemd sets the same figure on what it boots (sysctl.d/50-default.conf); a container may lack it.
     """
     length = Path("/proc/sys/net/unix/max_dgram_qlen")
     with suppress(OSError):
