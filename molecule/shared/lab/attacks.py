@@ -9,6 +9,7 @@ The attacker is on the same link as all others (a hub): it sees every frame, and
 
 from __future__ import annotations
 
+import ctypes
 import json
 import random
 import socket
@@ -48,6 +49,9 @@ FRAMES_PER_SECOND = 2000
 """More would be lost in an emulated network adapter, and a lost probe proves nothing."""
 SCANS = 5
 SYN_ACK = 0x12
+HANDSHAKE_RESPONSE, COOKIE_REPLY = 2, 3
+"""Types of WireGuard's answers (https://www.wireguard.com/protocol/)."""
+SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h
 ETH_P_ALL, ETHERTYPE_IPV6 = 3, 0x86DD
 ICMPV6, TCP_NUMBER, UDP_NUMBER = 58, 6, 17
 NEIGHBOUR_DISCOVERY = range(130, 138)
@@ -92,6 +96,7 @@ class Heard:
     """Bytes after the TCP or UDP header."""
     to_all: bool
     """Sent to a multicast address."""
+    to_me: bool
 
     def __str__(self) -> str:
         name = {TCP_NUMBER: "TCP", UDP_NUMBER: "UDP", ICMPV6: "ICMPv6"}.get(self.protocol, str(self.protocol))
@@ -104,13 +109,41 @@ class Cable:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        self._listen_to(_raw(job.mac))
         self._socket.bind((job.interface, 0))
         # linux/if_packet.h: PACKET_ADD_MEMBERSHIP with PACKET_MR_PROMISC, to see what goes from victim to peer.
         index = socket.if_nametoindex(job.interface)
         self._socket.setsockopt(263, 1, struct.pack("iHH8s", index, 1, 0, b""))
-        self._victim = bytes.fromhex(job.mac.replace(":", ""))
         self.mac = Path(f"/sys/class/net/{job.interface}/address").read_text().strip()
+
+    def _listen_to(self, victim: bytes) -> None:
+        """Let the kernel pass on what the victim sends, but not its tunnel's data, in which all else would drown.
+
+        A classic BPF program (https://docs.kernel.org/networking/filter.html); jumps are relative.
+        """
+        load_byte, load_half, load_word, equal, give = 0x30, 0x28, 0x20, 0x15, 0x06
+        program = [
+            (load_word, 0, 0, 8),
+            (equal, 0, 12, int.from_bytes(victim[2:])),
+            (load_half, 0, 0, 6),
+            (equal, 0, 10, int.from_bytes(victim[:2])),
+            (load_half, 0, 0, 12),
+            (equal, 0, 7, ETHERTYPE_IPV6),
+            (load_byte, 0, 0, 20),
+            (equal, 0, 5, UDP_NUMBER),
+            (load_half, 0, 0, 54),
+            (equal, 0, 3, WIREGUARD),
+            (load_byte, 0, 0, 62),
+            (equal, 1, 0, HANDSHAKE_RESPONSE),
+            (equal, 0, 1, COOKIE_REPLY),
+            (give, 0, 0, 65535),
+            (give, 0, 0, 0),
+        ]
+        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code))
+        )
 
     def send(self, frames: Iterable[bytes], rate: float = FRAMES_PER_SECOND) -> int:
         """Send at most `rate` frames a second; return how many."""
@@ -141,27 +174,29 @@ class Cable:
                 frame = self._socket.recv(65536)
             except TimeoutError:
                 continue
-            if frame[6:12] == self._victim and (heard := _understood(frame)):
+            if heard := _understood(frame, _raw(self.mac)):
                 yield heard
 
 
-def _understood(frame: bytes) -> Heard | None:
+def _understood(frame: bytes, own: bytes) -> Heard | None:
     """Return what a frame is, None for neighbour discovery and the like."""
-    to_all = bool(frame[0] & 1)
+    to_all, to_me = bool(frame[0] & 1), frame[:6] == own
     if struct.unpack_from(">H", frame, 12)[0] != ETHERTYPE_IPV6:
-        return Heard(0, 0, 0, 0, len(frame) - 14, to_all)
+        return Heard(0, 0, 0, 0, len(frame) - 14, to_all, to_me)
     end = 54 + struct.unpack_from(">H", frame, 18)[0]  # short frames are padded
     protocol, offset = frame[20], 54
     if protocol == 0 and len(frame) > offset + 8:  # hop-by-hop options, as in reports of multicast listeners
         protocol, offset = frame[54], offset + 8 + 8 * frame[55]
     if protocol == ICMPV6:
         kind = frame[offset]
-        return None if kind in NEIGHBOUR_DISCOVERY or kind == MLD2_REPORT else Heard(ICMPV6, kind, 0, 0, 0, to_all)
+        return (
+            None if kind in NEIGHBOUR_DISCOVERY or kind == MLD2_REPORT else Heard(ICMPV6, kind, 0, 0, 0, to_all, to_me)
+        )
     source, target = struct.unpack_from(">HH", frame, offset)
     if protocol == TCP_NUMBER:
         header = 4 * (frame[offset + 12] >> 4)
-        return Heard(TCP_NUMBER, source, target, frame[offset + 13], end - offset - header, to_all)
-    return Heard(protocol, source, target, 0, end - offset - 8, to_all)
+        return Heard(TCP_NUMBER, source, target, frame[offset + 13], end - offset - header, to_all, to_me)
+    return Heard(protocol, source, target, 0, end - offset - 8, to_all, to_me)
 
 
 class Attacks:
@@ -285,9 +320,8 @@ class Attacks:
                 payload = bytes([kind, 0, 0, 0]) + self._random.randbytes(size - 4)
                 frames.append(bytes(self._to_victim() / UDP(sport=WIREGUARD, dport=WIREGUARD) / Raw(payload)))
                 frames.append(bytes(self._as_peer() / UDP(sport=WIREGUARD, dport=WIREGUARD) / Raw(payload)))
-        # The session's own traffic goes on meanwhile; answers to handshakes are of types 2 and 3 and as long as these.
-        answers = {sizes[2], sizes[3]}
-        return self.cable.send(frames), self._gain(lambda one: one.source_port == WIREGUARD and one.payload in answers)
+        # The session's own traffic goes on meanwhile: only what comes here is an answer.
+        return self.cable.send(frames), self._gain(lambda one: one.source_port == WIREGUARD and one.to_me)
 
     def flood(self) -> tuple[int, list[str]]:
         """As many datagrams and connection requests as the attacker's machine can make, from made-up addresses."""
