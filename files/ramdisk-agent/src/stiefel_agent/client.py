@@ -28,6 +28,11 @@ _ADVICE = (
     "Is the cable in at both ends, and is the laptop switched on? It may be in its normal system or in server mode.",
     "Still nothing? The stick must be of this laptop: see docs/troubleshooting.md, or write the stick anew.",
 )
+_LOCKED = """
+  Stiefelsystem
+
+  This stick is locked. What you type is not shown.
+  Passphrase: """
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +250,7 @@ def unlock(entry: Key | LockedKey) -> Key:
     while isinstance(entry, LockedKey):
         event("locked")
         try:
-            return entry.unlock(getpass.getpass("\n  Passphrase of the stick: "))
+            return entry.unlock(getpass.getpass(_LOCKED))
         except PassphraseError as error:
             print(f"\n  {error}")
     return entry
