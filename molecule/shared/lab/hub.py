@@ -19,11 +19,16 @@ from .capture import FILE_HEADER, LARGEST_FRAME, record
 
 HUB = "hub"
 PORT_SUFFIX = ".link"
+SO_SNDBUFFORCE = 32  # asm-generic/socket.h
+SEND_BUFFER = 64 << 20
 
 
 def open_hub(folder: Path) -> socket.socket:
     """The hub's socket in `folder`; the ports are the sockets ``*.link`` beside it."""
     hub = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    # What lies in the queue of a port that does not read (a paused machine) counts as sent by us and not yet gone:
+    # unix(7), socket(7), SO_SNDBUF. With the default one such port would silence all others.
+    hub.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
     hub.bind(str(folder / HUB))
     return hub
 
