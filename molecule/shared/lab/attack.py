@@ -18,7 +18,7 @@ from .capture import FILE_HEADER, Needles, derived, frames, record, search
 from .console import Console
 from .io_loop import block
 from .machine import Firmware, Machine
-from .session import BOOT, RETURN, follow
+from .session import BOOT, RETURN, follow_aloud
 from .shell import LabError, say, step
 
 HERE = Path(__file__).parent
@@ -224,8 +224,7 @@ def session_begins(siege: Siege, desktop: Console) -> None:
     """Let the laptop answer again, and follow desktop and laptop to the login prompt."""
     laptop = siege.console(siege.laptop, from_end=True)
     siege.laptop.ssh("sudo systemctl start stiefel-autokexec")
-    for stage, _ in follow(BOOT[1:], {LAPTOP: laptop, DESKTOP: desktop}):
-        say(f"session: {stage.moment}")
+    follow_aloud("session", BOOT[1:], {LAPTOP: laptop, DESKTOP: desktop})
     siege.bench.machine(DESKTOP).wait_ssh(seconds=LOGIN_SECONDS)
     siege.check("after the attacks on the client a session begins", True)
 
@@ -255,8 +254,7 @@ def session_ends(siege: Siege) -> None:
     """Shut the target down; the laptop comes back."""
     laptop = siege.console(siege.laptop, from_end=True)
     siege.bench.machine(DESKTOP).press_power()
-    for stage, _ in follow(RETURN, {LAPTOP: laptop}):
-        say(f"session: {stage.moment}")
+    follow_aloud("session", RETURN, {LAPTOP: laptop})
     siege.bench.machine(DESKTOP).wait_off(seconds=300, why="the target was told to shut down")
     siege.laptop.wait_ssh(seconds=LOGIN_SECONDS)
 

