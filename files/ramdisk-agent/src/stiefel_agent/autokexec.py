@@ -14,24 +14,23 @@ import socket
 import subprocess
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import NoReturn
 
 from stiefel_agent import config, disk, kexec, link, netdev, session
-from stiefel_agent.config import AutokexecConfig, Consent
+from stiefel_agent.config import AutokexecConfig
+from stiefel_agent.consent import Act, Decider, Event, Go, Reply, Tell
 from stiefel_agent.console import event, say
 from stiefel_agent.discovery import Answerer, Datagram, Proven
 from stiefel_agent.errors import NothingToBoot, NotNow, StiefelError
 from stiefel_agent.keys import unlocked
-from stiefel_agent.messages import Challenge, Notice, NoticeState, Stage, displayable
+from stiefel_agent.messages import Challenge, Stage, displayable
 
 RAMDISK = Path("/var/lib/stiefel/ramdisk")
 TARGETS = Path("/var/lib/stiefel/target")
 CONTROL = Path("/run/stiefel/autokexec.sock")
-DECLINED_SECONDS = 300.0
-"""How long a "no" holds."""
 _NEVER_IN_TARGET = ("BOOT_IMAGE", "initrd", "resume", "resume_offset", "noresume", "hibernate", "stiefel.role")
 """Parameters that are about this boot or about hibernation; a target must not resume what is not its own."""
 
@@ -43,15 +42,6 @@ class Command(Enum):
     CANCEL = "cancel"
     PLUGGED = "plugged"
     """Said by udev: the network adapter that was set as a trigger has appeared."""
-
-
-@dataclass(slots=True)
-class Call:
-    """Who wants the laptop to move, and until when we wait. `proven` is None for a trigger at the laptop itself."""
-
-    who: str
-    proven: Proven | None
-    due: float
 
 
 def target_command_line(running: str, settings: AutokexecConfig) -> str:
@@ -144,28 +134,28 @@ class Autokexec:
         self._settings = settings
         name = displayable(settings.laptop or socket.gethostname())
         self._answerer = Answerer(unlocked(config.read_keys()), Challenge(Stage.AUTOKEXEC, name))
+        self._decider = Decider(settings, inhibitor)
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._control = stack.enter_context(_control_socket())
-        self._call: Call | None = None
-        self._declined_until = 0.0
+        self._moving = False
 
     def run(self) -> None:
         """Wait for desktops until one is followed."""
         self._follow_links()
         event("listening", interfaces=",".join(one.name for one in link.wired()) or "none")
-        while not self._step():
-            pass
+        while not self._moving:
+            self._step()
 
     def _follow_links(self) -> None:
         """Listen on every wired interface there is now."""
         self._changes.drain()
         self._wire.follow(link.made_reachable())
 
-    def _step(self) -> bool:
-        """Wait for one thing to happen and see to it; True when the laptop is on its way."""
+    def _step(self) -> None:
+        """Wait for one thing to happen and see to it."""
         sources = [self._wire.fileno(), self._changes.fileno(), self._control.fileno()]
-        readable, _, _ = select.select(sources, [], [], 1.0 if self._call else None)
+        readable, _, _ = select.select(sources, [], [], 1.0 if self._decider.busy else None)
         if self._changes.fileno() in readable:
             self._follow_links()
         while self._wire.fileno() in readable and (received := self._wire.receive()):
@@ -173,82 +163,43 @@ class Autokexec:
             if isinstance(answer, Datagram):
                 self._wire.send(answer)
             elif isinstance(answer, Proven):
-                self._called(answer)
+                self._do(self._decider.proven(answer, time.monotonic()))
         if self._control.fileno() in readable:
             self._obey(self._control.recv(16).decode(errors="replace"))
-        return self._call is not None and self._proceed(self._call)
-
-    def _notify(self, proven: Proven | None, notice: Notice) -> None:
-        if proven:
-            self._wire.send(self._answerer.notice(proven, notice))
-
-    def _called(self, proven: Proven) -> None:
-        """A desktop has proven the key: begin to ask for consent, or tell it how things stand."""
-        if time.monotonic() < self._declined_until:
-            self._notify(proven, Notice(NoticeState.DECLINED))
-        elif self._call is None:
-            event("called", desktop=proven.desktop, key=proven.exchange.key.name)
-            self._ask(f"the desktop {proven.desktop}", proven)
-        elif self._call.proven is None or proven.desktop == self._call.proven.desktop:
-            self._call.proven = proven
-        else:
-            self._notify(proven, Notice(NoticeState.BUSY, 0, self._call.proven.desktop))
-
-    def _ask(self, who: str, proven: Proven | None) -> None:
-        """Begin to ask for consent."""
-        asked = self._settings.consent is Consent.ASK
-        waits = 0 if self._settings.consent is Consent.NONE else self._settings.countdown_seconds
-        self._call = Call(who, proven, float("inf") if asked else time.monotonic() + waits)
-        self._announce(who, asked, waits)
-
-    def _announce(self, who: str, asked: bool, seconds: int) -> None:
-        what = f"{who} wants to run from this laptop's disk."
-        if asked:
-            tell_users(f"{what} To allow it: sudo stiefel-agent allow")
-        elif seconds:
-            tell_users(f"{what} This laptop restarts in {seconds} s. To stay here: sudo stiefel-agent cancel")
+        self._do(self._decider.tick(time.monotonic()))
 
     def _obey(self, word: str) -> None:
         """Do what the person at the laptop, or udev, says."""
-        if self._call is None:
-            if word == Command.PLUGGED.value:
-                event("plugged")
-                self._ask("the network adapter that was just plugged in", None)
-        elif word == Command.ALLOW.value:
-            self._call.due = 0.0
-        elif word == Command.CANCEL.value:
-            event("declined", who=self._call.who)
-            self._decline(NoticeState.DECLINED)
-            tell_users(f"this laptop stays as it is; the question comes again after {DECLINED_SECONDS / 60:.0f} min")
+        match word:
+            case Command.ALLOW.value:
+                self._do(self._decider.allow())
+            case Command.CANCEL.value:
+                self._do(self._decider.cancel(time.monotonic()))
+            case Command.PLUGGED.value:
+                self._do(self._decider.plugged(time.monotonic()))
 
-    def _decline(self, state: NoticeState) -> None:
-        if self._call:
-            self._notify(self._call.proven, Notice(state))
-        self._call, self._declined_until = None, time.monotonic() + DECLINED_SECONDS
+    def _do(self, acts: list[Act]) -> None:
+        """Do what was decided."""
+        for act in acts:
+            match act:
+                case Event(name, facts):
+                    event(name, **facts)
+                case Tell(text):
+                    tell_users(text)
+                case Reply(proven, notice):
+                    self._wire.send(self._answerer.notice(proven, notice))
+                case Go(who):
+                    self._move(who)
 
-    def _proceed(self, call: Call) -> bool:
-        """Move if it is time, else say how things stand; True when the laptop is on its way."""
-        left = call.due - time.monotonic()
-        if left == float("inf"):
-            self._notify(call.proven, Notice(NoticeState.ASKING))
-        elif left > 0:
-            self._notify(call.proven, Notice(NoticeState.COUNTDOWN, round(left)))
-        elif who := inhibitor():
-            self._notify(call.proven, Notice(NoticeState.INHIBITED, 0, displayable(who)))
-        else:
-            return self._move(call)
-        return False
-
-    def _move(self, call: Call) -> bool:
+    def _move(self, who: str) -> None:
         try:
-            move(self._settings, call.who)
+            move(self._settings, who)
         except (StiefelError, OSError) as error:
             say(str(error))
-            tell_users(f"this laptop cannot become the server: {error}")
-            self._decline(NoticeState.FAILED)
-            return False
-        self._notify(call.proven, Notice(NoticeState.SHUTTING_DOWN))
-        return True
+            self._do(self._decider.failed(str(error), time.monotonic()))
+        else:
+            self._moving = True
+            self._do(self._decider.moving())
 
 
 def move(settings: AutokexecConfig, who: str) -> None:
