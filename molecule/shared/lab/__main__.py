@@ -12,6 +12,7 @@ from typing import Any
 from .attack import run_siege
 from .bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
 from .cache import REPOSITORY, fingerprint
+from .everyday import run_everyday
 from .ghost import run_ghost
 from .image import INITRAMFS_TOOLS, laptop_image
 from .machine import Firmware
@@ -98,6 +99,11 @@ def ghost(options: argparse.Namespace) -> None:
     run_ghost(Bench.find(options.name), options.stick, _session_folder(options) / "ghost.json")
 
 
+def everyday(options: argparse.Namespace) -> None:
+    """Let a laptop that is set up meet what it meets between sessions (see everyday.py for what it needs)."""
+    run_everyday(Bench.find(options.name), options.stick, _session_folder(options) / "everyday.json")
+
+
 def throughput(options: argparse.Namespace) -> None:
     """Measure the disk over the cable against iperf3 in the same tunnel (see throughput.py for what it needs)."""
     run_throughput(Bench.find(options.name), options.stick, _session_folder(options) / "throughput.json")
@@ -172,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
     besieges = command(attack, "--stick", "--output")
     besieges.add_argument("--keys", type=Path, required=True, help="the key file, whose keys must not be on the cable")
     command(ghost, "--stick", "--output")
+    command(everyday, "--stick", "--output")
     command(throughput, "--stick", "--output")
     starts = command(desktop, "--stick", "--firmware")
     starts.add_argument("--machine", choices=NAMES[1:], default=DESKTOP)

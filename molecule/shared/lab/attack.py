@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, NAMES, Bench
+from .bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench, link_local, mac
 from .cache import cache_dir, fingerprint, locked
 from .capture import FILE_HEADER, Needles, derived, frames, record, search
-from .console import Console
 from .io_loop import block
-from .machine import Firmware, Machine
-from .session import BOOT, RETURN, follow_aloud
+from .machine import Machine
 from .shell import LabError, say, step
+from .watch import BEACON, LAPTOP_LOGIN, LOAD, MOVE, RELEASED, Watch
 
 HERE = Path(__file__).parent
 PACKAGES = ("python3-scapy",)
@@ -57,6 +57,20 @@ class Result:
     checks: dict[str, bool] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def check(self, what: str, holds: bool) -> None:
+        """Note something that must hold."""
+        say(f"{'ok' if holds else 'NOT SO'}: {what}")
+        self.checks[what] = holds
+
+    @contextmanager
+    def kept(self, report: Path) -> Iterator[None]:
+        """Whatever happens, leave a report of what was found until then."""
+        try:
+            yield
+        finally:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
     def verdict(self) -> None:
         """Raise LabError with every attack that gained something and every check that does not hold."""
         wrong = [f"{one['attack']} on the {one['victim']}: {one['gained']}" for one in self.attacks if one["gained"]]
@@ -65,19 +79,9 @@ class Result:
             raise LabError("the siege did harm:\n" + "\n".join(f"  * {what}" for what in wrong))
 
 
-def mac(name: str) -> str:
-    """The address of a machine's network adapter on the cable."""
-    return f"52:54:00:00:00:{NAMES.index(name) + 1:02x}"
-
-
 def raw(address: str) -> bytes:
     """A MAC address as it is in a frame."""
     return bytes.fromhex(address.replace(":", ""))
-
-
-def address(name: str) -> str:
-    """The link-local address that follows from it (RFC 4291, appendix A)."""
-    return f"fe80::5054:ff:fe00:{NAMES.index(name) + 1:x}"
 
 
 def prepared_attacker(bench: Bench) -> Path:
@@ -99,11 +103,10 @@ def prepared_attacker(bench: Bench) -> Path:
 class Siege:
     """One run on a bench (with a hub) whose laptop is up and set up."""
 
-    def __init__(self, bench: Bench, stick: Path) -> None:
-        self.bench, self.stick = bench, stick
-        self.result = Result()
-        self.laptop, self.attacker = bench.machine(LAPTOP), bench.machine(ATTACKER)
-        self._consoles: list[Console] = []
+    def __init__(self, watch: Watch, stick: Path, result: Result) -> None:
+        self.watch, self.stick, self.result = watch, stick, result
+        self.bench = watch.bench
+        self.laptop, self.attacker = watch.laptop, watch.bench.machine(ATTACKER)
         self._interface = ""
 
     def prepare(self) -> None:
@@ -132,9 +135,9 @@ class Siege:
         job = {
             "interface": self._interface,
             "victim": victim,
-            "address": address(machine),
+            "address": link_local(machine),
             "mac": mac(machine),
-            "peer_address": address(peer),
+            "peer_address": link_local(peer),
             "peer_mac": mac(peer),
             "open_ports": list(open_ports),
             "attacks": list(attacks),
@@ -162,22 +165,6 @@ class Siege:
             self.attacker.put(FILE_HEADER + b"".join(record(frame, 0) for frame in said), "recording.pcap")
         say(f"it has {len(said)} packets")
         return "recording.pcap"
-
-    def console(self, machine: Machine, *, from_end: bool = False) -> Console:
-        """A follower that is closed at the end."""
-        console = machine.console(from_end=from_end)
-        self._consoles.append(console)
-        return console
-
-    def close(self) -> None:
-        """Stop following the consoles."""
-        for console in self._consoles:
-            console.close()
-
-    def check(self, what: str, holds: bool) -> None:
-        """Note something that must hold."""
-        say(f"{'ok' if holds else 'NOT SO'}: {what}")
-        self.result.checks[what] = holds
 
 
 def autokexec(laptop: Machine) -> dict[str, int]:
@@ -207,26 +194,23 @@ def attack_laptop(siege: Siege, attacks: Sequence[str], recording: str = "") -> 
     after = autokexec(siege.laptop)
     name = f"the laptop's service is unharmed and was not called by {', '.join(attacks)}"
     siege.result.facts[name] = {"before": before, "after": after}
-    siege.check(name, unharmed(before, after))
+    siege.result.check(name, unharmed(before, after))
 
 
-def attack_client(siege: Siege, name: str, attacks: Sequence[str], recording: str = "") -> Console:
+def attack_client(siege: Siege, name: str, attacks: Sequence[str], recording: str = "") -> None:
     """Attack a desktop that looks for a laptop which does not answer; it must go on looking."""
     siege.laptop.ssh("sudo systemctl stop stiefel-autokexec")
-    desktop = siege.bench.start_desktop(siege.stick, Firmware.UEFI, name=name)
-    console = siege.console(desktop)
-    console.wait_for(BOOT[0].pattern, seconds=BOOT[0].seconds, why="its first beacon")
+    siege.watch.start_desktop(siege.stick, name=name)
+    siege.watch.until("client", BEACON)
     siege.attack("client", name, [], attacks, recording)
-    return console
 
 
-def session_begins(siege: Siege, desktop: Console) -> None:
-    """Let the laptop answer again, and follow desktop and laptop to the login prompt."""
-    laptop = siege.console(siege.laptop, from_end=True)
+def session_begins(siege: Siege) -> None:
+    """Let the laptop answer again, and follow it and the desktop, which was not harmed, to the login prompt."""
+    siege.watch.follow_laptop()
     siege.laptop.ssh("sudo systemctl start stiefel-autokexec")
-    follow_aloud("session", BOOT[1:], {LAPTOP: laptop, DESKTOP: desktop})
+    siege.watch.until("session", *MOVE, *LOAD)
     siege.bench.machine(DESKTOP).wait_ssh(seconds=LOGIN_SECONDS)
-    siege.check("after the attacks on the client a session begins", True)
 
 
 def attack_server(siege: Siege) -> None:
@@ -246,15 +230,14 @@ def attack_server(siege: Siege) -> None:
     )
     target.ssh("sudo systemctl stop stiefel-io-loop")
     siege.result.facts["input and output of the session"] = {"before": before, "after": after}
-    siege.check("the session's input and output went on through all attacks", after["rounds"] > before["rounds"])
-    siege.check("every block that was read back is what was written", after["errors"] == 0)
+    siege.result.check("the session's input and output went on through all attacks", after["rounds"] > before["rounds"])
+    siege.result.check("every block that was read back is what was written", after["errors"] == 0)
 
 
 def session_ends(siege: Siege) -> None:
     """Shut the target down; the laptop comes back."""
-    laptop = siege.console(siege.laptop, from_end=True)
     siege.bench.machine(DESKTOP).press_power()
-    follow_aloud("session", RETURN, {LAPTOP: laptop})
+    siege.watch.until("session", RELEASED, LAPTOP_LOGIN)
     siege.bench.machine(DESKTOP).wait_off(seconds=300, why="the target was told to shut down")
     siege.laptop.wait_ssh(seconds=LOGIN_SECONDS)
 
@@ -276,9 +259,9 @@ def search_capture(siege: Siege, keys: Path) -> None:
     with step("searching the capture"):
         found = search(siege.bench.capture, Needles(needles))
     siege.result.facts["capture"] = {"bytes": siege.bench.capture.stat().st_size, "found": found}
-    siege.check(f"the search finds {CONTROL}", CONTROL in found)
+    siege.result.check(f"the search finds {CONTROL}", CONTROL in found)
     for name in needles.keys() - {CONTROL}:
-        siege.check(f"not on the cable: {name}", name not in found)
+        siege.result.check(f"not on the cable: {name}", name not in found)
 
 
 def run_siege(bench: Bench, stick: Path, keys: Path, report: Path) -> None:
@@ -287,22 +270,16 @@ def run_siege(bench: Bench, stick: Path, keys: Path, report: Path) -> None:
     Raises:
         LabError: an attack gained something, somebody took harm, or the machines did not get that far.
     """
-    siege = Siege(bench, stick)
-    try:
+    result = Result()
+    with result.kept(report), Watch(bench) as watch:
+        siege = Siege(watch, stick, result)
         siege.prepare()
         attack_laptop(siege, FIRST_LOOK)
-        desktop = attack_client(siege, DESKTOP, [*FIRST_LOOK, *ECHOES, "silencing"])
-        session_begins(siege, desktop)
+        attack_client(siege, DESKTOP, [*FIRST_LOOK, *ECHOES, "silencing"])
+        session_begins(siege)
         attack_server(siege)
         session_ends(siege)
         search_capture(siege, keys)
         attack_laptop(siege, [*REPLAYS, *ECHOES], siege.record())
         attack_client(siege, DESKTOP2, [*REPLAYS, "silencing"], "recording.pcap")
-    except LabError:
-        bench.tell_last_lines()
-        raise
-    finally:
-        siege.close()
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(asdict(siege.result), indent=2) + "\n")
-    siege.result.verdict()
+    result.verdict()

@@ -19,7 +19,7 @@ from .cache import REPOSITORY, ssh_key
 from .console import last_lines
 from .hub import HUB, PORT_SUFFIX
 from .image import Image
-from .machine import Firmware, Machine, Spec
+from .machine import Firmware, Machine, Spec, cable_mac
 from .shell import LabError, process_of, run, say, wait_exit
 
 LAPTOP = "laptop"
@@ -218,6 +218,16 @@ def _lengthen_queues() -> None:
     with suppress(OSError):
         if int(length.read_text()) < QUEUE_FRAMES:
             length.write_text(str(QUEUE_FRAMES))
+
+
+def mac(name: str) -> str:
+    """The address of a machine's network adapter on the cable."""
+    return cable_mac(NAMES.index(name) + 1)
+
+
+def link_local(name: str) -> str:
+    """The IPv6 address that follows from it (RFC 4291, appendix A)."""
+    return f"fe80::5054:ff:fe00:{NAMES.index(name) + 1:x}"
 
 
 def overlay(disk: Path, backing: Path) -> None:

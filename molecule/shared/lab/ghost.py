@@ -5,20 +5,18 @@ A paused machine stands for a desktop that has lost its cable, or slept: its sys
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import time
 from pathlib import Path
 
-from .attack import Result, mac, raw
-from .bench import DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench
+from .attack import Result, raw
+from .bench import DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench, mac
 from .capture import frames
-from .console import Console
 from .facts import ask, laptop_checks, write_something
-from .machine import Firmware, Machine
-from .session import BOOT, RETURN, Stage, event, follow, follow_aloud
+from .machine import Machine
 from .shell import LabError, say, step
+from .watch import BEACON, LAPTOP_LOGIN, LOAD, RELEASED, Stage, Watch, event
 
 DIRTY_MIB = 32
 TRIES = 50
@@ -71,54 +69,36 @@ def run_ghost(bench: Bench, stick: Path, report: Path) -> None:
     Raises:
         LabError: something of the ghost reached the disk, the second session took harm, or it did not come so far.
     """
-    result = Result()
-    laptop, ghost = bench.machine(LAPTOP), bench.machine(DESKTOP)
-    consoles: dict[str, Console] = {}
-    try:
+    laptop, ghost, result = bench.machine(LAPTOP), bench.machine(DESKTOP), Result()
+    with result.kept(report), Watch(bench) as watch:
         laptop.wait_ssh(seconds=LOGIN_SECONDS)
         before = ask(laptop)
-        consoles[LAPTOP] = laptop.console(from_end=True)
-        bench.start_desktop(stick, Firmware.UEFI)
-        consoles[DESKTOP] = ghost.console()
-        follow_aloud("first desktop", BOOT, consoles)
-        ghost.wait_ssh(seconds=LOGIN_SECONDS)
+        watch.boot(stick)
         marker, own = (os.urandom(32).hex().encode() for _ in range(2))
         with step("leaving work unwritten, and pausing the first desktop"):
             leave_dirty(ghost, marker)
             ghost.pause()
 
-        second = bench.start_desktop(stick, Firmware.UEFI, name=DESKTOP2)
-        first_console, consoles[DESKTOP] = consoles[DESKTOP], second.console()
-        try:
-            for stage, seen in follow([BOOT[0], REFUSED], consoles):
-                say(f"second desktop: {stage.moment}: {seen.text.strip()}")
-            laptop.type_keys("e", "y")
-            follow_aloud("second desktop", [ENDED, *BOOT[3:]], consoles)
-            second.wait_ssh(seconds=LOGIN_SECONDS)
-            second.put(own * 1000, "second-work")
-            second.ssh("sync")
-            # The first session has ended with a flush: what it wrote before the pause would be there by now.
-            result.checks["before the ghost's return none of its work is there"] = not holds(bench.disk(LAPTOP), marker)
-            tried = packets_of(bench, DESKTOP)
-            ghost.resume()
-            result.facts["packets that the returned ghost sent"] = wait_for_tries(bench, tried)
-            result.checks["the second desktop works on"] = second.ssh("cat second-work").encode() == own * 1000
-            written = write_something(second)
-            second.press_power()
-            follow_aloud("second desktop", RETURN, consoles)
-        finally:
-            first_console.close()
+        second = watch.start_desktop(stick, name=DESKTOP2)
+        watch.until("second desktop", BEACON, REFUSED)
+        laptop.type_keys("e", "y")
+        watch.until("second desktop", ENDED, *LOAD)
+        second.wait_ssh(seconds=LOGIN_SECONDS)
+        second.put(own * 1000, "second-work")
+        second.ssh("sync")
+        # The first session has ended with a flush: what it wrote before the pause would be there by now.
+        result.check("before the ghost's return none of its work is there", not holds(bench.disk(LAPTOP), marker))
+        tried = packets_of(bench, DESKTOP)
+        ghost.resume()
+        result.facts["packets that the returned ghost sent"] = wait_for_tries(bench, tried)
+        result.check("the second desktop works on", second.ssh("cat second-work").encode() == own * 1000)
+        written = write_something(second)
+        second.press_power()
+        watch.until("second desktop", RELEASED, LAPTOP_LOGIN)
         laptop.wait_ssh(seconds=LOGIN_SECONDS)
-        result.checks |= laptop_checks(before, ask(laptop), written)
+        for what, is_so in laptop_checks(before, ask(laptop), written).items():
+            result.check(what, is_so)
         laptop.ssh("sync")
-        result.checks["what the second desktop wrote is on the disk"] = holds(bench.disk(LAPTOP), own)
-        result.checks["not one byte of the ghost's work is"] = not holds(bench.disk(LAPTOP), marker)
-    except LabError:
-        bench.tell_last_lines()
-        raise
-    finally:
-        for console in consoles.values():
-            console.close()
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps({"checks": result.checks, "facts": result.facts}, indent=2) + "\n")
+        result.check("what the second desktop wrote is on the disk", holds(bench.disk(LAPTOP), own))
+        result.check("not one byte of the ghost's work is", not holds(bench.disk(LAPTOP), marker))
     result.verdict()

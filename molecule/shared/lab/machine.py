@@ -36,7 +36,7 @@ class Firmware(enum.Enum):
 class Spec:
     """What a machine is made of."""
 
-    number: int  # ends its MAC addresses: 52:54:00:00:00:<number> on the cable, 52:54:00:00:01:<number> else
+    number: int  # ends its MAC addresses
     firmware: Firmware
     cpus: int
     memory_mib: int
@@ -80,6 +80,7 @@ class Machine:
             *["-pidfile", str(self._pidfile)],
             *self._firmware(spec.firmware),
             *self._network(spec),
+            *["-device", "qemu-xhci,id=usb"],
             *_storage(spec),
         ]
 
@@ -104,10 +105,10 @@ class Machine:
         here, there = self.sockets / (self.name + PORT_SUFFIX), self.sockets / self.cable_to
         cable = f"dgram,id=cable,local.type=unix,local.path={here},remote.type=unix,remote.path={there}"
         forward = f"user,id=management,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22"
-        macs = [f"52:54:00:00:{group:02x}:{spec.number:02x}" for group in (0, 1)]
+        cabled, other = f"mac={cable_mac(spec.number)}", f"mac=52:54:00:00:01:{spec.number:02x}"
         return [
-            *["-netdev", cable, "-device", f"{spec.nic},netdev=cable,mac={macs[0]},romfile="],
-            *["-netdev", forward, "-device", f"virtio-net-pci,netdev=management,mac={macs[1]},romfile="],
+            *["-netdev", cable, "-device", f"{spec.nic},netdev=cable,{cabled},romfile="],
+            *["-netdev", forward, "-device", f"virtio-net-pci,netdev=management,{other},romfile="],
         ]
 
     def start(self, spec: Spec, accelerator: Sequence[str]) -> None:
@@ -172,6 +173,11 @@ class Machine:
     def plug(self, *, connected: bool) -> None:
         """Pull the cable out of the machine, or put it back in."""
         qmp(self._qmp, "set_link", name="cable", up=connected)
+
+    def plug_usb_adapter(self, address: str) -> None:
+        """Plug a USB network adapter with this MAC address in."""
+        qmp(self._qmp, "netdev_add", type="user", id="plugged")
+        qmp(self._qmp, "device_add", driver="usb-net", bus="usb.0", netdev="plugged", mac=address)
 
     def wait_off(self, *, seconds: float, why: str) -> float:
         """Wait until the machine has switched itself off; returns when (time.monotonic)."""
@@ -276,6 +282,11 @@ class Machine:
                 time.sleep(1)  # between tries: a refused connection answers at once
 
 
+def cable_mac(number: int) -> str:
+    """The MAC address of machine `number` on the cable."""
+    return f"52:54:00:00:00:{number:02x}"
+
+
 def _storage(spec: Spec) -> list[str]:
     """The disk as NVMe with a serial number, the stick as a removable USB drive; whichever is there boots."""
     arguments = []
@@ -284,7 +295,6 @@ def _storage(spec: Spec) -> list[str]:
         arguments += ["-device", "nvme,drive=disk,serial=STIEFEL-LAB-1,bootindex=1"]
     if spec.stick:
         arguments += ["-drive", f"if=none,id=stick,file={spec.stick},format=raw,snapshot=on"]
-        arguments += ["-device", "qemu-xhci,id=usb"]
         arguments += [
             "-device",
             "usb-storage,bus=usb.0,drive=stick,removable=on,serial=STIEFEL-STICK-1,bootindex=1",

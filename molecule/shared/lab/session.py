@@ -6,66 +6,21 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
-from .console import Console, Seen
+from .bench import DESKTOP, LOGIN_SECONDS, Bench
+from .console import Console
 from .facts import ask, laptop_checks, target_checks, write_something
 from .machine import Firmware
 from .report import Report
 from .shell import LabError, process_of, say
+from .watch import BEACON, CALLED, LAPTOP_LOGIN, LOAD, LOCKED, MOVE, RELEASED, Stage, Watch
 
-KERNEL = r"Linux version \d"
 # Who follows a session from outside reads its progress, as long as the process lives.
 PROGRESS, PIDFILE = "progress.log", "session.pid"
-LOGIN = r"stiefel-laptop login:"
-
-
-def event(name: str) -> str:
-    """The pattern of an agent's event line (docs/architecture.md, Events)."""
-    return rf"stiefel: event={name}\b"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A moment that a console tells of; at least five times what it takes without KVM is its deadline."""
-
-    moment: str
-    machine: str
-    pattern: str
-    seconds: float
-
-
-LOCKED = Stage("locked", DESKTOP, event("locked"), 360)
-CALLED = Stage("called", LAPTOP, event("called"), 300)
-BOOT = (
-    Stage("beacon", DESKTOP, event("beacon") + r".* uptime=[\d.]+\s", 360),
-    Stage("triggered", LAPTOP, event("triggered"), 300),
-    Stage("server_ready", LAPTOP, event("server_ready"), 400),
-    Stage("bundle_received", DESKTOP, event("bundle_received"), 300),
-    Stage("target_kernel", DESKTOP, KERNEL, 300),
-    Stage("attached", DESKTOP, event("attached"), 300),
-    Stage("login", DESKTOP, LOGIN, 600),
-)
-RETURN = (
-    Stage("released", LAPTOP, event("released"), 300),
-    Stage("laptop_login", LAPTOP, LOGIN, LOGIN_SECONDS),
-)
-
-
-def follow(stages: Sequence[Stage], consoles: Mapping[str, Console]) -> Iterator[tuple[Stage, Seen]]:
-    """Wait for one stage after the other on the console of its machine; yield each when it has come."""
-    for stage in stages:
-        yield stage, consoles[stage.machine].wait_for(stage.pattern, seconds=stage.seconds, why=stage.moment)
-
-
-def follow_aloud(who: str, stages: Sequence[Stage], consoles: Mapping[str, Console]) -> None:
-    """Wait for all stages and say when each has come, to `who`."""
-    for stage, _ in follow(stages, consoles):
-        say(f"{who}: {stage.moment}")
 
 
 @dataclass(frozen=True)
@@ -81,14 +36,13 @@ class Person:
 class Session:
     """The run of a session on a bench whose laptop is up; `folder` takes report, progress and screenshots."""
 
-    def __init__(self, bench: Bench, folder: Path, report: Report, person: Person) -> None:
-        self.bench = bench
+    def __init__(self, watch: Watch, folder: Path, report: Report, person: Person) -> None:
         self.person = person
         self.folder = folder
         self.report = report
-        self.laptop = bench.machine(LAPTOP)
-        self.desktop = bench.machine(DESKTOP)
-        self._consoles: dict[str, Console] = {}
+        self.laptop = watch.laptop
+        self.desktop = watch.bench.machine(DESKTOP)
+        self._watch = watch
         self._power_on = 0.0
         shutil.rmtree(folder / "screenshots", ignore_errors=True)
         (folder / "screenshots").mkdir(parents=True)
@@ -97,21 +51,19 @@ class Session:
 
     def boot(self, stick: Path, firmware: Firmware) -> None:
         """Switch the desktop on and follow both machines to the login prompt on the desktop."""
-        self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
+        self._watch.follow_laptop()
         self.report.laptop_before = ask(self.laptop)
-        self._consoles[LAPTOP] = self.laptop.console(from_end=True)
         self._power_on = time.monotonic()
-        self.bench.start_desktop(stick, firmware)
-        self._consoles[DESKTOP] = self.desktop.console()
+        self._watch.start_desktop(stick, firmware)
         self._reached("power_on", self._power_on)
         if self.person.passphrase:
-            self._follow([LOCKED])
+            self._follow(LOCKED)
             self.desktop.type_line(self.person.passphrase)
-        self._follow(BOOT[:1])
+        self._follow(BEACON)
         if self.person.allows:
-            self._follow([CALLED])
+            self._follow(CALLED)
             self.laptop.ssh("sudo stiefel-agent allow")
-        self._follow(BOOT[1:])
+        self._follow(*MOVE, *LOAD)
 
     def inspect(self) -> None:
         """Ask inside the target whether it is what it should be."""
@@ -127,20 +79,15 @@ class Session:
         written = write_something(self.desktop)
         self._reached("power_off", time.monotonic())
         self.desktop.press_power()
-        self._follow(RETURN[:1])
+        self._follow(RELEASED)
         self._reached("desktop_off", self.desktop.wait_off(seconds=300, why="the target was told to shut down"))
-        self._follow(RETURN[1:])
+        self._follow(LAPTOP_LOGIN)
         self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
         self.report.laptop_after = ask(self.laptop)
         self.report.checks |= laptop_checks(self.report.laptop_before, self.report.laptop_after, written)
 
-    def close(self) -> None:
-        """Stop following the consoles."""
-        for console in self._consoles.values():
-            console.close()
-
-    def _follow(self, stages: Sequence[Stage]) -> None:
-        for stage, seen in follow(stages, self._consoles):
+    def _follow(self, *stages: Stage) -> None:
+        for stage, seen in self._watch.follow(stages):
             if uptime := re.search(r"uptime=([\d.]+)", seen.text):
                 # The stick's kernel is quiet; the client says how long ago it started.
                 self.report.seconds["client_kernel"] = round(seen.when - self._power_on - float(uptime[1]), 1)
@@ -180,15 +127,13 @@ def wait_for_moment(folder: Path, moment: str) -> str:
 
 @contextmanager
 def explained(session: Session) -> Iterator[None]:
-    """Whatever happens, leave a report; when it fails, show where both machines stand."""
+    """Whatever happens, leave a report; when it fails, with what both screens show."""
     try:
         yield
     except LabError:
-        session.bench.tell_last_lines()
         session.take_screenshots("failure")
         raise
     finally:
-        session.close()
         session.report.write(session.folder / "report.json")
         (session.folder / "timeline.txt").write_text(session.report.timeline() + "\n")
         say(f"timeline\n{session.report.timeline()}")
@@ -200,8 +145,7 @@ def run_session(bench: Bench, folder: Path, report: Report, stick: Path, person:
     Raises:
         LabError: a moment did not come in time, or a check did not hold; the report says which.
     """
-    session = Session(bench, folder, report, person)
-    with explained(session):
+    with Watch(bench) as watch, explained(session := Session(watch, folder, report, person)):
         session.boot(stick, Firmware(report.firmware))
         session.inspect()
         if not hold:

@@ -1,7 +1,7 @@
 """How fast the disk is over the cable, compared with what iperf3 gets through the same tunnel.
 
-For a laptop whose ramdisk was built with the feature "debug" and the package iperf3, and which has iperf3 itself. A
-figure, not a test: it depends on the machine.
+A figure, not a test: it depends on the machine. Needs a laptop whose ramdisk was built with the feature "debug" and the
+package iperf3 (molecule/benchmark): its server's shell starts iperf3 there.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import json
 import statistics
 from pathlib import Path
 
-from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
-from .machine import Firmware, Machine
-from .session import BOOT, follow_aloud
-from .shell import say
+from .bench import LAPTOP, LOGIN_SECONDS, Bench
+from .machine import Machine
+from .shell import say, step
+from .watch import Watch
 
 SERVER = "fd73:7469:6566:656c::1"
 MIB = 48
 ROUNDS = 3
 SECONDS = 15
+INSTALL = (
+    "sudo apt-get -q update && sudo DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends iperf3"
+)
 OPEN = "nft insert rule inet stiefel input iifname stiefeltunnel accept; iperf3 -s"
 TRANSFER = Path(__file__).with_name("transfer.py")
 
@@ -32,27 +35,22 @@ def iperf3(target: Machine, *options: str) -> float:
 
 def run_throughput(bench: Bench, stick: Path, report: Path) -> None:
     """Boot the desktop, and measure tunnel and disk in turns; leaves a report."""
-    laptop, target = bench.machine(LAPTOP), bench.machine(DESKTOP)
+    laptop = bench.machine(LAPTOP)
     laptop.wait_ssh(seconds=LOGIN_SECONDS)
-    consoles = {LAPTOP: laptop.console(from_end=True)}
-    bench.start_desktop(stick, Firmware.UEFI)
-    consoles[DESKTOP] = target.console()
-    try:
-        follow_aloud("session", BOOT, consoles)
-    finally:
-        for console in consoles.values():
-            console.close()
-    target.wait_ssh(seconds=LOGIN_SECONDS)
-    laptop.type_keys("alt-f2")
-    laptop.type_line(OPEN)
+    with step("installing iperf3 on the laptop"):
+        laptop.ssh(INSTALL, seconds=900)
     figures: dict[str, list[float]] = {"write": [], "iperf3 write": [], "read": [], "iperf3 read": []}
-    for _ in range(ROUNDS):
-        figures["iperf3 write"].append(iperf3(target))
-        disk = json.loads(target.ssh(f"sudo python3 - {MIB}", script=TRANSFER.read_text(), seconds=600))
-        figures["iperf3 read"].append(iperf3(target, "--reverse"))
-        for way in ("write", "read"):
-            figures[way].append(disk[way])
-        say(", ".join(f"{name} {rates[-1]:.2f} MB/s" for name, rates in figures.items()))
+    with Watch(bench) as watch:
+        target = watch.boot(stick)
+        laptop.type_keys("alt-f2")
+        laptop.type_line(OPEN)
+        for _ in range(ROUNDS):
+            figures["iperf3 write"].append(iperf3(target))
+            disk = json.loads(target.ssh(f"sudo python3 - {MIB}", script=TRANSFER.read_text(), seconds=600))
+            figures["iperf3 read"].append(iperf3(target, "--reverse"))
+            for way in ("write", "read"):
+                figures[way].append(disk[way])
+            say(", ".join(f"{name} {rates[-1]:.2f} MB/s" for name, rates in figures.items()))
     median = {name: round(statistics.median(rates), 2) for name, rates in figures.items()}
     shares = {way: round(median[way] / median[f"iperf3 {way}"], 2) for way in ("write", "read")}
     say(f"medians: {median}; of iperf3: {shares}")

@@ -1,0 +1,141 @@
+"""What a laptop that is set up meets between sessions: kernels come and go, adapters are plugged in, desktops call.
+
+Needs a laptop whose triggers are MAC and USB_ID, with a countdown long enough to say no (molecule/everyday).
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .attack import Result
+from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
+from .console import Console
+from .machine import Machine
+from .shell import step
+from .watch import BEACON, CALLED, LAPTOP_LOGIN, MOVE, Stage, Watch, event
+
+MAC = "52:54:00:12:34:56"
+USB_ID = "0525:a4a2"
+"""QEMU's usb-net."""
+APT = "sudo DEBIAN_FRONTEND=noninteractive apt-get -qy"
+APT_SECONDS = 1800
+OTHER_KERNEL = "linux-image-cloud-amd64"
+TOOLS = "dbus-user-session libnotify-bin"
+QUESTION = "wants to run from this laptop's disk"
+INHIBIT = (
+    "sudo systemd-run --quiet --unit=stiefel-inhibit systemd-inhibit --what=shutdown --who=backup --why='not done yet' "
+    "sleep infinity"
+)
+
+
+def laptop_says(name: str) -> Stage:
+    """An event of the laptop's service."""
+    return Stage(name, LAPTOP, event(name), 120)
+
+
+def kernels_come_and_go(result: Result, laptop: Machine) -> None:
+    """Install another kernel and remove it: the target's initrd comes and goes with it, the laptop's own stays."""
+    own = "sha256sum /boot/initrd.img-$(uname -r)"
+    targets = "ls /var/lib/stiefel/target"
+    before, targets_before = laptop.ssh(own), laptop.ssh(targets)
+    with step("installing another kernel on the laptop"):
+        laptop.ssh(f"{APT} update && {APT} install --no-install-recommends {OTHER_KERNEL}", seconds=APT_SECONDS)
+    version = laptop.ssh("ls /boot | sed -n s/^vmlinuz-//p | grep cloud").strip()
+    result.facts["the other kernel"] = version
+    result.check("a new kernel gets its target's initrd", f"initrd.img-{version}\n" in laptop.ssh(targets))
+    with step("removing it"):
+        laptop.ssh(f"{APT} purge {OTHER_KERNEL} linux-image-{version}", seconds=APT_SECONDS)
+    result.check("with the kernel its target's initrd goes", laptop.ssh(targets) == targets_before)
+    result.check("the laptop's own initrd is what it was", laptop.ssh(own) == before)
+
+
+def adapters_are_plugged_in(watch: Watch) -> None:
+    """Let the adapters that are set as triggers appear: each time the laptop asks, and is told no."""
+    laptop = watch.laptop
+    laptop.ssh(f"sudo ip link add stiefeltest address {MAC} type dummy")
+    watch.until("an adapter with the MAC address", laptop_says("plugged"))
+    laptop.ssh("sudo ip link delete stiefeltest && sudo stiefel-agent cancel")
+    watch.until("told no", laptop_says("declined"))
+    laptop.plug_usb_adapter("52:54:00:00:02:01")
+    watch.until("an adapter with the USB id", laptop_says("plugged"))
+    laptop.ssh("sudo stiefel-agent cancel")
+    watch.until("told no", laptop_says("declined"))
+
+
+@contextmanager
+def listening(laptop: Machine, name: str, command: str) -> Iterator[Console]:
+    """Follow what a program of the laptop's owner shows, in a terminal of its own."""
+    log = laptop.folder / f"{name}.log"
+    ssh, *options = laptop.ssh_command
+    with log.open("wb") as output:
+        terminal = subprocess.Popen(
+            [ssh, "-tt", *options, f"echo listening; {command}"], stdin=subprocess.PIPE, stdout=output
+        )
+    console = Console(name, log, terminal.pid)
+    try:
+        console.wait_for("listening", seconds=120, why="its start")
+        yield console
+    finally:
+        console.close()
+        terminal.terminate()
+        terminal.wait()
+
+
+def a_desktop_is_refused(watch: Watch, stick: Path) -> None:
+    """A desktop calls: whoever is logged in is told, on terminal and desktop, and can say no."""
+    laptop = watch.laptop
+    with step("installing what a desktop environment brings"):
+        laptop.ssh(f"{APT} install --no-install-recommends {TOOLS}", seconds=APT_SECONDS)
+    laptop.ssh("systemctl --user daemon-reload && systemctl --user start dbus.socket")
+    monitor = "dbus-monitor --session \"interface='org.freedesktop.Notifications'\""
+    with listening(laptop, "terminal", "cat") as terminal, listening(laptop, "notifications", monitor) as notifications:
+        laptop.ssh("sudo systemctl restart stiefel-autokexec")
+        watch.start_desktop(stick)
+        watch.until("a desktop", BEACON, CALLED)
+        terminal.wait_for(QUESTION, seconds=60, why="the question on a terminal")
+        notifications.wait_for(QUESTION, seconds=60, why="the question on a desktop")
+        laptop.ssh("sudo stiefel-agent cancel")
+        watch.until("told no", laptop_says("declined"))
+
+
+def a_desktop_goes_away(watch: Watch, desktop: Machine) -> None:
+    """Something must not be interrupted: the desktop waits, then its owner goes away; the laptop stays."""
+    watch.laptop.ssh(INHIBIT)
+    watch.laptop.ssh("sudo systemctl restart stiefel-autokexec")
+    watch.until("a desktop", CALLED, laptop_says("inhibited"))
+    desktop.stop()
+    watch.until("the desktop is off", laptop_says("gone"))
+
+
+def the_laptop_goes_and_comes_home(watch: Watch, stick: Path) -> None:
+    """What must not be interrupted is done: the laptop moves, finds nobody, and is sent home by a key."""
+    desktop = watch.start_desktop(stick)
+    watch.until("a desktop", BEACON, CALLED, laptop_says("inhibited"))
+    watch.laptop.ssh("sudo systemctl stop stiefel-inhibit")
+    triggered, server_ready = MOVE
+    watch.until("free to go", triggered)
+    desktop.stop()
+    watch.until("nobody there", server_ready)
+    watch.laptop.type_keys("r")
+    watch.until("sent home", laptop_says("going_home"), LAPTOP_LOGIN)
+    watch.laptop.wait_ssh(seconds=LOGIN_SECONDS)
+
+
+def run_everyday(bench: Bench, stick: Path, report: Path) -> None:
+    """All of it, about twenty minutes without KVM; leaves a report.
+
+    Raises:
+        LabError: something that must happen did not, or a check does not hold.
+    """
+    result = Result()
+    with result.kept(report), Watch(bench) as watch:
+        watch.follow_laptop()
+        adapters_are_plugged_in(watch)
+        a_desktop_is_refused(watch, stick)
+        a_desktop_goes_away(watch, bench.machine(DESKTOP))
+        the_laptop_goes_and_comes_home(watch, stick)
+        kernels_come_and_go(result, watch.laptop)
+    result.verdict()
