@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .accelerator import accelerator
-from .cache import REPOSITORY, ssh_key
+from .cache import REPOSITORY, forget_unused, ssh_key, used
 from .console import last_lines
 from .hub import HUB, PORT_SUFFIX
 from .image import Image
@@ -61,6 +61,8 @@ class Bench:
             cls.find(name).sweep_up()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        used(image.folder)
+        forget_unused()
         # A UNIX socket's path has at most 107 bytes: they live in a short one, not in the tree.
         sockets = Path(tempfile.mkdtemp(prefix="stiefel-lab-"))
         bench = cls(folder, sockets, {one: _free_port() for one in NAMES}, image, hub, lifetime_seconds)
@@ -115,6 +117,8 @@ class Bench:
         disk = self.disk(name)
         if not disk.exists():
             overlay(disk, backing or self.image.disk)
+            if backing:
+                used(backing)
         return disk
 
     def start_desktop(self, stick: Path, firmware: Firmware, *, name: str = DESKTOP) -> Machine:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .shell import run
 
+KEPT_DAYS = 30
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -27,6 +30,19 @@ def locked(name: str) -> Iterator[None]:
     with (cache_dir() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def used(entry: Path) -> None:
+    """Note that something in the cache was used now."""
+    os.utime(entry)
+
+
+def forget_unused() -> None:
+    """Remove images that nobody has used for KEPT_DAYS: each change of what they are made from leaves one behind."""
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for entry in (*cache_dir().glob("laptop-*/"), *cache_dir().glob("*.qcow2")):
+        if entry.stat().st_mtime < oldest:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def fingerprint(parts: Iterable[str | Path]) -> str:
