@@ -12,7 +12,7 @@ from typing import Any
 from .attack import run_siege
 from .bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
 from .cache import REPOSITORY, fingerprint
-from .everyday import run_everyday
+from .everyday import run_everyday, run_revoked
 from .ghost import run_ghost
 from .image import INITRAMFS_TOOLS, laptop_image
 from .machine import Firmware
@@ -104,6 +104,11 @@ def everyday(options: argparse.Namespace) -> None:
     run_everyday(Bench.find(options.name), options.stick, _session_folder(options) / "everyday.json")
 
 
+def revoked(options: argparse.Namespace) -> None:
+    """Let a desktop call with a stick that the laptop was told to forget; after `everyday`, with `up --hub`."""
+    run_revoked(Bench.find(options.name), options.stick, _session_folder(options) / "revoked.json")
+
+
 def throughput(options: argparse.Namespace) -> None:
     """Measure the disk over the cable against iperf3 in the same tunnel (see throughput.py for what it needs)."""
     run_throughput(Bench.find(options.name), options.stick, _session_folder(options) / "throughput.json")
@@ -179,6 +184,7 @@ def parser() -> argparse.ArgumentParser:
     besieges.add_argument("--keys", type=Path, required=True, help="the key file, whose keys must not be on the cable")
     command(ghost, "--stick", "--output")
     command(everyday, "--stick", "--output")
+    command(revoked, "--stick", "--output")
     command(throughput, "--stick", "--output")
     starts = command(desktop, "--stick", "--firmware")
     starts.add_argument("--machine", choices=NAMES[1:], default=DESKTOP)

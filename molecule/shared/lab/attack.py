@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench, link_local, mac
+from .bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench, link_local, mac, raw_mac
 from .cache import cache_dir, fingerprint, locked
 from .capture import FILE_HEADER, Needles, derived, frames, record, search
 from .io_loop import block
@@ -77,11 +77,6 @@ class Result:
         wrong += [check for check, holds in self.checks.items() if not holds]
         if wrong:
             raise LabError("the siege did harm:\n" + "\n".join(f"  * {what}" for what in wrong))
-
-
-def raw(address: str) -> bytes:
-    """A MAC address as it is in a frame."""
-    return bytes.fromhex(address.replace(":", ""))
 
 
 def prepared_attacker(bench: Bench) -> Path:
@@ -157,7 +152,7 @@ class Siege:
         It begins with discovery, handshake and bundle and ends with the newest packet. Of a long session the middle is
         left out, which is one encrypted block after the other.
         """
-        pair, stranger = {raw(mac(LAPTOP)), raw(mac(DESKTOP))}, raw(mac(ATTACKER))
+        pair, stranger = {raw_mac(LAPTOP), raw_mac(DESKTOP)}, raw_mac(ATTACKER)
         with step("handing the attacker a recording of the session"):
             said = [frame for frame in frames(self.bench.capture) if frame[6:12] in pair and frame[:6] != stranger]
             if len(said) > RECORDING_START + RECORDING_END:

@@ -10,12 +10,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .accelerator import accelerator
 from .cache import REPOSITORY, forget_unused, ssh_key, used
+from .capture import datagrams
 from .console import last_lines
 from .hub import HUB, PORT_SUFFIX
 from .image import Image
@@ -34,6 +36,7 @@ LOGIN_SECONDS = 600
 # Then a machine is ended, whatever it does: nothing is left running for ever.
 LIFETIME_SECONDS = 2 * 3600
 QUEUE_FRAMES = 512
+CAPTURE_SECONDS = 5.0
 RUNS = REPOSITORY / "build" / "lab"
 STATE = "lab.json"
 
@@ -161,6 +164,25 @@ class Bench:
         """Every frame that crossed the hub since it was started; without a hub there is no such file."""
         return self.folder / "cable.pcap"
 
+    def sent(self, name: str, port: int, *, to: str = "") -> int:
+        """How many UDP datagrams a machine has sent to a port across the hub; with `to`, only those to that machine."""
+        return datagrams(self.capture, raw_mac(name), port, raw_mac(to) if to else b"")
+
+    def wait_sent(self, name: str, port: int, count: int, *, seconds: float) -> int:
+        """Wait until a machine has sent `count` UDP datagrams more to a port; returns how many it were.
+
+        Raises:
+            LabError: they did not come within `seconds`.
+        """
+        start, before = time.monotonic(), self.sent(name, port)
+        while (sent := self.sent(name, port) - before) < count:
+            waited = time.monotonic() - start
+            if waited > seconds:
+                raise LabError(f"{name} sent only {sent} of {count} datagrams to port {port} in {seconds:.0f} s")
+            say(f"{name}: {waited:.0f} s (of {seconds:.0f}): waiting for datagrams to port {port}: {sent} of {count}")
+            time.sleep(CAPTURE_SECONDS)  # the hub tells nobody
+        return sent
+
     @property
     def _hub_pidfile(self) -> Path:
         return self.sockets / "hub.pid"
@@ -227,6 +249,11 @@ def _lengthen_queues() -> None:
 def mac(name: str) -> str:
     """The address of a machine's network adapter on the cable."""
     return cable_mac(NAMES.index(name) + 1)
+
+
+def raw_mac(name: str) -> bytes:
+    """The same as it is in a frame."""
+    return bytes.fromhex(mac(name).replace(":", ""))
 
 
 def link_local(name: str) -> str:

@@ -56,6 +56,16 @@ def frames(pcap: Path) -> Iterator[bytes]:
                 yield frame
 
 
+def datagrams(pcap: Path, sender: bytes, port: int, receiver: bytes = b"") -> int:
+    """How many UDP datagrams a MAC address has sent to a port, to anybody or to one MAC address."""
+    wanted = port.to_bytes(2)
+    return sum(
+        frame[6:12] == sender and frame[TRANSPORT + 2 : TRANSPORT + 4] == wanted and frame.startswith(receiver)
+        for frame in frames(pcap)
+        if _carries(frame, UDP, UDP_END)
+    )
+
+
 def payload(frame: bytes) -> bytes:
     """What follows the UDP or TCP header of an IPv6 frame; of all others, everything after the Ethernet header."""
     end = ETHERNET_END

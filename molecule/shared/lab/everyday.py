@@ -1,6 +1,6 @@
 """What a laptop that is set up meets between sessions: kernels come and go, adapters are plugged in, desktops call.
 
-Needs a laptop whose triggers are MAC and USB_ID, with a countdown long enough to say no (molecule/everyday).
+Needs a laptop on a hub whose triggers are MAC and USB_ID, with a countdown long enough to say no (molecule/everyday).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ APT = "sudo DEBIAN_FRONTEND=noninteractive apt-get -qy"
 APT_SECONDS = 1800
 OTHER_KERNEL = "linux-image-cloud-amd64"
 TOOLS = "dbus-user-session libnotify-bin"
+DISCOVERY_PORT = 61570
+BEACONS = 20
 QUESTION = "wants to run from this laptop's disk"
 INHIBIT = (
     "sudo systemd-run --quiet --unit=stiefel-inhibit systemd-inhibit --what=shutdown --who=backup --why='not done yet' "
@@ -122,6 +124,24 @@ def the_laptop_goes_and_comes_home(watch: Watch, stick: Path) -> None:
     watch.laptop.type_keys("r")
     watch.until("sent home", laptop_says("going_home"), LAPTOP_LOGIN)
     watch.laptop.wait_ssh(seconds=LOGIN_SECONDS)
+
+
+def run_revoked(bench: Bench, stick: Path, report: Path) -> None:
+    """Let a desktop call with a stick that the laptop was told to forget, after `run_everyday` with the same stick.
+
+    Raises:
+        LabError: somebody answered, or the desktop did not call.
+    """
+    result = Result()
+    with result.kept(report), Watch(bench) as watch:
+        watch.follow_laptop()
+        answers = bench.sent(LAPTOP, DISCOVERY_PORT, to=DESKTOP)
+        result.check("before, the stick was answered", answers > 0)
+        watch.start_desktop(stick)
+        watch.until("a desktop with a revoked stick", BEACON)
+        result.facts["its beacons"] = bench.wait_sent(DESKTOP, DISCOVERY_PORT, BEACONS, seconds=120)
+        result.check("now nobody answers it", bench.sent(LAPTOP, DISCOVERY_PORT, to=DESKTOP) == answers)
+    result.verdict()
 
 
 def run_everyday(bench: Bench, stick: Path, report: Path) -> None:

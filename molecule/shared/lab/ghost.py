@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import mmap
 import os
-import time
 from pathlib import Path
 
-from .attack import Result, raw
-from .bench import DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench, mac
-from .capture import frames
+from .attack import Result
+from .bench import DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench
 from .facts import ask, laptop_checks, write_something
 from .machine import Machine
-from .shell import LabError, say, step
+from .shell import step
 from .watch import BEACON, LAPTOP_LOGIN, LOAD, RELEASED, Stage, Watch, event
 
 DIRTY_MIB = 32
+TUNNEL_PORT = 61572
 TRIES = 50
 """WireGuard packets of the ghost after its return: more than what it sends to stay in touch, so it tries to write."""
 TRIES_SECONDS = 300.0
@@ -38,23 +37,6 @@ def leave_dirty(ghost: Machine, marker: bytes) -> None:
         "cp /dev/shm/work ghost-work && sudo systemd-run --quiet --on-active=60 --timer-property=AccuracySec=1s sync",
         seconds=600,
     )
-
-
-def packets_of(bench: Bench, name: str) -> int:
-    """How many frames a machine has sent to the tunnel's port so far."""
-    sender, port = raw(mac(name)), (61572).to_bytes(2, "big")
-    return sum(1 for frame in frames(bench.capture) if frame[6:12] == sender and frame[56:58] == port)
-
-
-def wait_for_tries(bench: Bench, before: int) -> int:
-    """Wait until the returned ghost has sent some packets into the tunnel that it believes in; returns how many."""
-    start = time.monotonic()
-    while (sent := packets_of(bench, DESKTOP) - before) < TRIES:
-        if time.monotonic() - start > TRIES_SECONDS:
-            raise LabError(f"the ghost sent only {sent} packets in {TRIES_SECONDS:.0f} s: the test proves nothing")
-        say(f"the ghost has sent {sent} packets (of {TRIES}) after {time.monotonic() - start:.0f} s")
-        time.sleep(5)  # the hub tells nobody
-    return sent
 
 
 def holds(disk: Path, what: bytes) -> bool:
@@ -88,9 +70,9 @@ def run_ghost(bench: Bench, stick: Path, report: Path) -> None:
         second.ssh("sync")
         # The first session has ended with a flush: what it wrote before the pause would be there by now.
         result.check("before the ghost's return none of its work is there", not holds(bench.disk(LAPTOP), marker))
-        tried = packets_of(bench, DESKTOP)
         ghost.resume()
-        result.facts["packets that the returned ghost sent"] = wait_for_tries(bench, tried)
+        tries = bench.wait_sent(DESKTOP, TUNNEL_PORT, TRIES, seconds=TRIES_SECONDS)
+        result.facts["packets that the returned ghost sent"] = tries
         result.check("the second desktop works on", second.ssh("cat second-work").encode() == own * 1000)
         written = write_something(second)
         second.press_power()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from lab.capture import FILE_HEADER, Needles, derived, frames, payload, record, search
+from lab.capture import FILE_HEADER, Needles, datagrams, derived, frames, payload, record, search
 from lab.shell import LabError
 
 RUN = 16  # what is found; one less is not
@@ -201,3 +201,13 @@ def test_a_secret_at_a_segment_s_end_is_counted_once(tmp_path):
 def test_two_streams_are_not_joined(tmp_path, other):
     halves = [tcp(KERNEL[201:209]), tcp(KERNEL[209:217], **other)]
     assert search(capture(tmp_path, *halves), Needles({"kernel": KERNEL})) == {}
+
+
+def test_datagrams_are_counted_by_sender_port_and_receiver(tmp_path: Path) -> None:
+    sender, receiver = MACS[6:], MACS[:6]
+    pcap = capture(tmp_path, udp(b"one"), tcp(b"other", port=5001), udp(b"two"))
+    assert datagrams(pcap, sender, 5001) == 2
+    assert datagrams(pcap, sender, 5001, receiver) == 2
+    assert datagrams(pcap, sender, 5001, sender) == 0
+    assert datagrams(pcap, receiver, 5001) == 0
+    assert datagrams(pcap, sender, 5000) == 0
