@@ -3,6 +3,7 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import variable_docs as docs
@@ -57,6 +58,25 @@ def test_every_role_is_undone_by_the_uninstall_playbook() -> None:
     plays = yaml.safe_load((ROOT / "playbooks/uninstall.yml").read_text())
     undone = {role for play in plays for task in play["tasks"] for role in task.get("loop", [])}
     assert undone == set(docs.roles())
+
+
+def test_a_person_who_is_not_root_can_run_every_role() -> None:
+    """`copy` reads its src as whoever runs Ansible, without `become`: keys and sticks are root's alone."""
+    files = [path for path in ROOT.glob("roles/*/tasks/*.yml") if "{{ stiefel_build_dir }}" in path.read_text()]
+    copies = [task["ansible.builtin.copy"] for path in files for task in _tasks(path) if "ansible.builtin.copy" in task]
+    read_by_the_person = [copy["src"] for copy in copies if "src" in copy and not copy.get("remote_src")]
+    assert {src for src in read_by_the_person if "stiefel_build_dir" in src} <= {
+        "{{ stiefel_build_dir }}/ramdisk/{{ item }}",
+        "{{ stiefel_build_dir }}/agent.tar",
+    }
+
+
+def _tasks(path: Path) -> list[dict[str, Any]]:
+    """Return a file's tasks, those in blocks too."""
+    tasks: list[dict[str, Any]] = []
+    for task in yaml.safe_load(path.read_text()):
+        tasks += [task, *task.get("block", [])]
+    return tasks
 
 
 def test_no_committed_file_holds_a_key() -> None:
