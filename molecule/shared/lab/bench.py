@@ -231,7 +231,11 @@ class Bench:
         """Start the hub as a process of its own that outlives this one."""
         command = [sys.executable, "-m", "lab.hub", str(self.sockets), str(self.capture)]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-        hub = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        # Its own log, too: it would keep the pipe open that somebody reads our output from.
+        with (self.folder / "hub.log").open("w") as log:
+            hub = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         self._hub_pidfile.write_text(str(hub.pid))
 
 
