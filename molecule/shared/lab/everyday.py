@@ -23,10 +23,13 @@ USB_ID = "0525:a4a2"
 APT = "sudo DEBIAN_FRONTEND=noninteractive apt-get -qy"
 APT_SECONDS = 1800
 OTHER_KERNEL = "linux-image-cloud-amd64"
-TOOLS = "dbus-user-session libnotify-bin"
+DESKTOP_TOOLS = "dbus-user-session libnotify-bin python3-dbus python3-gi"
+NOTIFICATIONS = Path(__file__).with_name("notifications.py")
+ON_THE_SCREEN = "sudo cat /dev/vcs1 | tr -d '[:space:]' | grep -q"
+"""Does a text (without spaces: wall breaks lines) stand on the first virtual terminal? See vcs(4)."""
 DISCOVERY_PORT = 61570
 BEACONS = 20
-QUESTION = "wants to run from this laptop's disk"
+QUESTION = "wants to run from this"
 INHIBIT = (
     "sudo systemd-run --quiet --unit=stiefel-inhibit systemd-inhibit --what=shutdown --who=backup --why='not done yet' "
     "sleep infinity"
@@ -69,13 +72,11 @@ def adapters_are_plugged_in(watch: Watch) -> None:
 
 @contextmanager
 def listening(laptop: Machine, name: str, command: str) -> Iterator[Console]:
-    """Follow what a program of the laptop's owner shows, in a terminal of its own."""
+    """Follow what a program of the laptop's owner shows; it says "listening" first."""
     log = laptop.folder / f"{name}.log"
     ssh, *options = laptop.ssh_command
     with log.open("wb") as output:
-        terminal = subprocess.Popen(
-            [ssh, "-tt", *options, f"echo listening; {command}"], stdin=subprocess.PIPE, stdout=output
-        )
+        terminal = subprocess.Popen([ssh, "-tt", *options, command], stdin=subprocess.PIPE, stdout=output)
     console = Console(name, log, terminal.pid)
     try:
         console.wait_for("listening", seconds=120, why="its start")
@@ -90,15 +91,19 @@ def a_desktop_is_refused(watch: Watch, stick: Path) -> None:
     """A desktop calls: whoever is logged in is told, on terminal and desktop, and can say no."""
     laptop = watch.laptop
     with step("installing what a desktop environment brings"):
-        laptop.ssh(f"{APT} install --no-install-recommends {TOOLS}", seconds=APT_SECONDS)
+        laptop.ssh(f"{APT} install --no-install-recommends {DESKTOP_TOOLS}", seconds=APT_SECONDS)
     laptop.ssh("systemctl --user daemon-reload && systemctl --user start dbus.socket")
-    monitor = "dbus-monitor --session \"interface='org.freedesktop.Notifications'\""
-    with listening(laptop, "terminal", "cat") as terminal, listening(laptop, "notifications", monitor) as notifications:
+    laptop.put(NOTIFICATIONS.read_bytes(), "notifications.py")
+    laptop.type_line("anna")
+    laptop.ssh(f"until {ON_THE_SCREEN} Password:; do sleep 1; done")
+    laptop.type_line("stiefel")
+    laptop.ssh("until loginctl list-sessions | grep -q tty1; do sleep 1; done")
+    with listening(laptop, "notifications", "python3 notifications.py") as notifications:
         laptop.ssh("sudo systemctl restart stiefel-autokexec")
         watch.start_desktop(stick)
         watch.until("a desktop", BEACON, CALLED)
-        terminal.wait_for(QUESTION, seconds=60, why="the question on a terminal")
-        notifications.wait_for(QUESTION, seconds=60, why="the question on a desktop")
+        notifications.wait_for(QUESTION, seconds=120, why="the question on a desktop")
+        laptop.ssh(f"until {ON_THE_SCREEN} {QUESTION.replace(' ', '')}; do sleep 1; done")
         laptop.ssh("sudo stiefel-agent cancel")
         watch.until("told no", laptop_says("declined"))
 
