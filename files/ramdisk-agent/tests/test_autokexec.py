@@ -1,10 +1,12 @@
-"""What the target is started with, and which kernel."""
+"""What the target is started with, which kernel, and who is told."""
 
+import os
+import pty
 from pathlib import Path
 
 import pytest
 
-from stiefel_agent.autokexec import newest_kernel, target_command_line
+from stiefel_agent.autokexec import newest_kernel, target_command_line, tell_users
 from stiefel_agent.config import AutokexecConfig
 from stiefel_agent.errors import NothingToBoot
 
@@ -39,3 +41,19 @@ def test_without_one_the_remedy_is_named(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz-6.12").touch()
     with pytest.raises(NothingToBoot, match=r"--tags nbd_root.*6\.12"):
         newest_kernel(tmp_path, tmp_path)
+
+
+def test_who_works_in_a_terminal_is_told_and_nothing_in_the_text_can_steer_it() -> None:
+    ours, terminal = pty.openpty()
+    try:
+        os.fchmod(terminal, 0o620)  # mesg y
+        tell_users("the desktop \x1b[2J wants to run")
+        assert b"Stiefelsystem: the desktop [2J wants to run" in os.read(ours, 4096)
+        os.fchmod(terminal, 0o600)  # mesg n
+        tell_users("once more")
+        os.set_blocking(ours, False)
+        with pytest.raises(BlockingIOError):
+            os.read(ours, 4096)
+    finally:
+        os.close(ours)
+        os.close(terminal)

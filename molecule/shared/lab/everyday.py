@@ -98,11 +98,15 @@ def a_desktop_is_refused(watch: Watch, stick: Path) -> None:
     laptop.ssh(f"until {ON_THE_SCREEN} Password:; do sleep 1; done")
     laptop.type_line("stiefel")
     laptop.ssh("until loginctl list-sessions | grep -q tty1; do sleep 1; done")
-    with listening(laptop, "notifications", "python3 notifications.py") as notifications:
+    with (
+        listening(laptop, "notifications", "python3 notifications.py") as notifications,
+        listening(laptop, "terminal", "echo listening; cat") as terminal,
+    ):
         laptop.ssh("sudo systemctl restart stiefel-autokexec")
         watch.start_desktop(stick)
         watch.until("a desktop", BEACON, CALLED)
         notifications.wait_for(QUESTION, seconds=120, why="the question on a desktop")
+        terminal.wait_for(QUESTION, seconds=120, why="the question in a terminal")
         laptop.ssh(f"until {ON_THE_SCREEN} {QUESTION.replace(' ', '')}; do sleep 1; done")
         laptop.ssh("sudo stiefel-agent cancel")
         watch.until("told no", laptop_says("declined"))

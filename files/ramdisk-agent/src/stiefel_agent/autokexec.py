@@ -11,8 +11,10 @@ import pwd
 import re
 import select
 import socket
+import stat
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from enum import Enum
@@ -116,10 +118,26 @@ def inhibitor() -> str:
     return f"{blocking[0]['who']}: {blocking[0]['why']}" if blocking else ""
 
 
+def terminals(dev: Path = Path("/dev")) -> Iterator[Path]:
+    """Yield the terminals that somebody uses and lets others write to (mesg(1)).
+
+    wall(1) would ask logind, which in Debian 13 knows no terminal of an ssh login and none in a window.
+    """
+    for path in (*dev.glob("tty[0-9]*"), *dev.glob("pts/[0-9]*")):
+        status = path.stat()
+        unused = status.st_uid == 0 and path.parent == dev
+        if status.st_mode & stat.S_IWGRP and not unused:
+            yield path
+
+
 def tell_users(text: str) -> None:
     """Tell everybody who is logged in, on terminals and on desktops. Nobody being there is no error."""
-    with suppress(FileNotFoundError):
-        subprocess.run(["wall", "--nobanner", f"Stiefelsystem: {text}"], check=False, capture_output=True)
+    displayed = "".join(character for character in text if character.isprintable())
+    for terminal in terminals():
+        with suppress(OSError):  # it was closed just now, or its user does not read: O_NONBLOCK
+            descriptor = os.open(terminal, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            with os.fdopen(descriptor, "wb", buffering=0) as screen:
+                screen.write(f"\r\n\aStiefelsystem: {displayed}\r\n".encode())
     for bus in Path("/run/user").glob("*/bus"):
         with suppress(FileNotFoundError, KeyError):
             user = pwd.getpwuid(int(bus.parent.name)).pw_name
