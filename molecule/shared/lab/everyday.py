@@ -44,7 +44,7 @@ def laptop_says(name: str) -> Stage:
 def kernels_come_and_go(result: Result, laptop: Machine) -> None:
     """Install another kernel and remove it: the target's initrd comes and goes with it, the laptop's own stays."""
     own = "sha256sum /boot/initrd.img-$(uname -r)"
-    targets = "ls /var/lib/stiefel/target"
+    targets = "sudo ls /var/lib/stiefel/target"
     before, targets_before = laptop.ssh(own), laptop.ssh(targets)
     with step("installing another kernel on the laptop"):
         laptop.ssh(f"{APT} update && {APT} install --no-install-recommends {OTHER_KERNEL}", seconds=APT_SECONDS)
