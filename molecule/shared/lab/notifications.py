@@ -17,18 +17,18 @@ class Notifications(dbus.service.Object):
     """As much of the service as notify-send asks for."""
 
     @dbus.service.method(NAME, in_signature="susssasa{sv}i", out_signature="u")
-    def Notify(self, *said: object) -> int:
-        """Print the summary and the body."""
-        print(said[3], said[4], flush=True)
+    def Notify(self, program, replaces, icon, summary, body, actions, hints, timeout):  # noqa: PLR0917
+        """Print the summary and the body; all arguments are the specification's."""
+        print(summary, body, flush=True)
         return 1
 
     @dbus.service.method(NAME, out_signature="ssss")
-    def GetServerInformation(self) -> tuple[str, str, str, str]:
+    def GetServerInformation(self):
         """Name, vendor, version, and the specification's version."""
         return "lab", "stiefelsystem", "1", "1.2"
 
     @dbus.service.method(NAME, out_signature="as")
-    def GetCapabilities(self) -> list[str]:
+    def GetCapabilities(self):
         """Nothing beyond a text."""
         return ["body"]
 
