@@ -23,6 +23,8 @@ BEACON_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 SILENCE_SECONDS = 30.0
 """A server that says nothing for so long, in the midst of a session's beginning, is given up."""
+MOVED_SECONDS = 5.0
+"""After so long without an answer from a laptop's address, its name at another address is the same laptop."""
 _DMI = Path("/sys/class/dmi/id")
 _ADVICE = (
     "Is the cable in at both ends, and is the laptop switched on? It may be in its normal system or in server mode.",
@@ -43,6 +45,24 @@ class Found:
     interface: link.Wired
 
 
+@dataclass(slots=True)
+class Asked:
+    """The laptop that was asked to move: one only, for with two of the same key on a switch both would shut down.
+
+    Its address may change while it is asked: NetworkManager gives up DHCP on the cable and takes its own address away.
+    """
+
+    laptop: str
+    source: Address
+    heard: float
+
+    def is_in(self, challenged: Challenged, now: float) -> bool:
+        """Whether a challenge is from this laptop; `now` is monotonic, in seconds."""
+        if challenged.source == self.source:
+            return True
+        return challenged.challenge.laptop == self.laptop and now - self.heard > MOVED_SECONDS
+
+
 class Steps:
     """The lines on the desktop's screen."""
 
@@ -61,7 +81,7 @@ class Client:
         self._steps = Steps()
         self._screen = screen.Screen(f"desktop {desktop}", self._steps.all)
         self._laptop = ""
-        self._asked: Address | None = None
+        self._asked: Asked | None = None
         self._beaconed = False
 
     def run(self) -> NoReturn:
@@ -123,9 +143,9 @@ class Client:
             self._screen.advise()
         self._laptop = heard.challenge.laptop
         if heard.challenge.stage is Stage.AUTOKEXEC:
-            # One laptop only: with two of the same key on a switch, both would shut down.
-            self._asked = self._asked or heard.source
-            if heard.source == self._asked:
+            now = time.monotonic()
+            if self._asked is None or self._asked.is_in(heard, now):
+                self._asked = Asked(heard.challenge.laptop, heard.source, now)
                 wire.send(self._seeker.prove(heard, self._desktop))
             return None
         interface = next((one for one in interfaces if one.index == source[3]), None)
