@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stiefel_agent.autokexec import newest_kernel, target_command_line, tell_users
+from stiefel_agent.autokexec import newest_kernel, target_command_line, tell_users, terminals
 from stiefel_agent.config import AutokexecConfig
 from stiefel_agent.errors import NothingToBoot
 
@@ -46,14 +46,17 @@ def test_without_one_the_remedy_is_named(tmp_path: Path) -> None:
 def test_who_works_in_a_terminal_is_told_and_nothing_in_the_text_can_steer_it() -> None:
     ours, terminal = pty.openpty()
     try:
-        os.fchmod(terminal, 0o620)  # mesg y
         tell_users("the desktop \x1b[2J wants to run")
         assert b"Stiefelsystem: the desktop [2J wants to run" in os.read(ours, 4096)
-        os.fchmod(terminal, 0o600)  # mesg n
-        tell_users("once more")
-        os.set_blocking(ours, False)
-        with pytest.raises(BlockingIOError):
-            os.read(ours, 4096)
     finally:
         os.close(ours)
         os.close(terminal)
+
+
+def test_a_console_is_used_only_if_somebody_is_logged_in_there(tmp_path: Path) -> None:
+    (tmp_path / "pts").mkdir()
+    for name, owner in (("tty1", 1000), ("tty2", 0), ("pts/0", 1000), ("pts/1", 0)):
+        (tmp_path / name).touch()
+        os.chown(tmp_path / name, owner, -1)
+    told = {str(path.relative_to(tmp_path)): owner for path, owner in terminals(tmp_path)}
+    assert told == {"tty1": 1000, "pts/0": 1000, "pts/1": 0}

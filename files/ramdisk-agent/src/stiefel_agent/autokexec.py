@@ -11,7 +11,6 @@ import pwd
 import re
 import select
 import socket
-import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from stiefel_agent.messages import Challenge, Stage, displayable
 
 RAMDISK = Path("/var/lib/stiefel/ramdisk")
 TARGETS = Path("/var/lib/stiefel/target")
+TERMINAL_SECONDS = 1.0
 CONTROL = Path("/run/stiefel/autokexec.sock")
 _NEVER_IN_TARGET = ("BOOT_IMAGE", "initrd", "resume", "resume_offset", "noresume", "hibernate", "stiefel.role")
 """Parameters that are about this boot or about hibernation; a target must not resume what is not its own."""
@@ -118,26 +118,27 @@ def inhibitor() -> str:
     return f"{blocking[0]['who']}: {blocking[0]['why']}" if blocking else ""
 
 
-def terminals(dev: Path = Path("/dev")) -> Iterator[Path]:
-    """Yield the terminals that somebody uses and lets others write to (mesg(1)).
+def terminals(dev: Path = Path("/dev")) -> Iterator[tuple[Path, int]]:
+    """Yield the terminals that somebody uses, and the user id of their owners.
 
     wall(1) would ask logind, which in Debian 13 knows no terminal of an ssh login and none in a window.
     """
     for path in (*dev.glob("tty[0-9]*"), *dev.glob("pts/[0-9]*")):
-        status = path.stat()
-        unused = status.st_uid == 0 and path.parent == dev
-        if status.st_mode & stat.S_IWGRP and not unused:
-            yield path
+        owner = path.stat().st_uid
+        if owner or path.parent != dev:  # a console that nobody is logged in at is root's
+            yield path, owner
 
 
 def tell_users(text: str) -> None:
     """Tell everybody who is logged in, on terminals and on desktops. Nobody being there is no error."""
     displayed = "".join(character for character in text if character.isprintable())
-    for terminal in terminals():
-        with suppress(OSError):  # it was closed just now, or its user does not read: O_NONBLOCK
-            descriptor = os.open(terminal, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-            with os.fdopen(descriptor, "wb", buffering=0) as screen:
-                screen.write(f"\r\n\aStiefelsystem: {displayed}\r\n".encode())
+    line = f"\r\n\aStiefelsystem: {displayed}\r\n".encode()
+    for terminal, owner in terminals():
+        # As its owner, who may write to it whatever mesg(1) says; a terminal that takes nothing is left alone.
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                ["tee", terminal], user=owner, input=line, capture_output=True, check=False, timeout=TERMINAL_SECONDS
+            )
     for bus in Path("/run/user").glob("*/bus"):
         with suppress(FileNotFoundError, KeyError):
             user = pwd.getpwuid(int(bus.parent.name)).pw_name
