@@ -58,5 +58,6 @@ def test_a_console_is_used_only_if_somebody_is_logged_in_there(tmp_path: Path) -
     for name, owner in (("tty1", 1000), ("tty2", 0), ("pts/0", 1000), ("pts/1", 0)):
         (tmp_path / name).touch()
         os.chown(tmp_path / name, owner, -1)
+    (tmp_path / "pts/2").symlink_to("closed meanwhile")
     told = {str(path.relative_to(tmp_path)): owner for path, owner in terminals(tmp_path)}
     assert told == {"tty1": 1000, "pts/0": 1000, "pts/1": 0}

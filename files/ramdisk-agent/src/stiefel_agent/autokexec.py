@@ -124,7 +124,10 @@ def terminals(dev: Path = Path("/dev")) -> Iterator[tuple[Path, int]]:
     wall(1) would ask logind, which in Debian 13 knows no terminal of an ssh login and none in a window.
     """
     for path in (*dev.glob("tty[0-9]*"), *dev.glob("pts/[0-9]*")):
-        owner = path.stat().st_uid
+        try:
+            owner = path.stat().st_uid
+        except FileNotFoundError:  # it was closed just now
+            continue
         if owner or path.parent != dev:  # a console that nobody is logged in at is root's
             yield path, owner
 
