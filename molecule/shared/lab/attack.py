@@ -87,8 +87,7 @@ def prepared_attacker(bench: Bench) -> Path:
             with step("installing the attacker's tools (once)"):
                 attacker = bench.start_attacker()
                 attacker.wait_ssh(seconds=LOGIN_SECONDS)
-                install = f"apt-get -qy install --no-install-recommends {' '.join(PACKAGES)}"
-                attacker.ssh(f"sudo apt-get -q update && sudo DEBIAN_FRONTEND=noninteractive {install}", seconds=900)
+                attacker.install(*PACKAGES)
                 attacker.press_power()
                 attacker.wait_off(seconds=LOGIN_SECONDS, why="its tools are installed")
                 bench.keep_disk(kept, ATTACKER)

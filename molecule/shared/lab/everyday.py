@@ -1,6 +1,7 @@
 """What a laptop that is set up meets between sessions: kernels come and go, adapters are plugged in, desktops call.
 
-Needs a laptop on a hub whose triggers are MAC and USB_ID, with a countdown long enough to say no (molecule/everyday).
+Needs a laptop on a hub whose triggers are MAC and QEMU's usb-net, with a countdown long enough to say no: see
+molecule/everyday.
 """
 
 from __future__ import annotations
@@ -18,15 +19,12 @@ from .shell import step
 from .watch import BEACON, CALLED, LAPTOP_LOGIN, MOVE, Stage, Watch, event
 
 MAC = "52:54:00:12:34:56"
-USB_ID = "0525:a4a2"
-"""QEMU's usb-net."""
-APT = "sudo DEBIAN_FRONTEND=noninteractive apt-get -qy"
-APT_SECONDS = 1800
+KERNEL_SECONDS = 1800
 OTHER_KERNEL = "linux-image-cloud-amd64"
-DESKTOP_TOOLS = "dbus-user-session libnotify-bin python3-dbus python3-gi"
+DESKTOP_TOOLS = ("dbus-user-session", "libnotify-bin", "python3-dbus", "python3-gi")
 NOTIFICATIONS = Path(__file__).with_name("notifications.py")
 ON_THE_SCREEN = "sudo cat /dev/vcs1 | tr -d '[:space:]' | grep -q"
-"""Does a text (without spaces: wall breaks lines) stand on the first virtual terminal? See vcs(4)."""
+"""Does a text (without spaces: the terminal breaks lines) stand on the first virtual terminal? See vcs(4)."""
 DISCOVERY_PORT = 61570
 BEACONS = 20
 QUESTION = "wants to run from this"
@@ -47,12 +45,13 @@ def kernels_come_and_go(result: Result, laptop: Machine) -> None:
     targets = "sudo ls /var/lib/stiefel/target"
     before, targets_before = laptop.ssh(own), set(laptop.ssh(targets).split())
     with step("installing another kernel on the laptop"):
-        laptop.ssh(f"{APT} update && {APT} install --no-install-recommends {OTHER_KERNEL}", seconds=APT_SECONDS)
+        laptop.install(OTHER_KERNEL, seconds=KERNEL_SECONDS)
     version = laptop.ssh("ls /boot | sed -n s/^vmlinuz-//p | grep cloud").strip()
     result.facts["the other kernel"] = version
     result.check("a new kernel gets its target's initrd", f"initrd.img-{version}" in laptop.ssh(targets).split())
     with step("removing it"):
-        laptop.ssh(f"{APT} purge {OTHER_KERNEL} linux-image-{version}", seconds=APT_SECONDS)
+        purge = f"sudo DEBIAN_FRONTEND=noninteractive apt-get -qy purge {OTHER_KERNEL} linux-image-{version}"
+        laptop.ssh(purge, seconds=KERNEL_SECONDS)
     left = set(laptop.ssh(targets).split())
     result.check("with the kernel its target's initrd goes", not any(version in name for name in left))
     result.check("those of the other kernels stay", targets_before <= left)
@@ -93,7 +92,7 @@ def a_desktop_is_refused(watch: Watch, stick: Path) -> None:
     """A desktop calls: whoever is logged in is told, on terminal and desktop, and can say no."""
     laptop = watch.laptop
     with step("installing what a desktop environment brings"):
-        laptop.ssh(f"{APT} install --no-install-recommends {DESKTOP_TOOLS}", seconds=APT_SECONDS)
+        laptop.install(*DESKTOP_TOOLS)
     laptop.ssh("systemctl --user daemon-reload && systemctl --user start dbus.socket")
     laptop.put(NOTIFICATIONS.read_bytes(), "notifications.py")
     laptop.type_line("anna")

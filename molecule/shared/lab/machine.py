@@ -21,6 +21,7 @@ OVMF = Path("/usr/share/OVMF")
 START_SECONDS = 30
 SSH_TRY_SECONDS = 15
 PUT_SECONDS = 600
+INSTALL_SECONDS = 900
 CHORDS = {" ": "spc", "-": "minus", ";": "semicolon", ":": "shift-semicolon"}
 
 
@@ -255,6 +256,11 @@ class Machine:
         )
         if done.returncode:
             raise LabError(f"{self.name}: cannot write {path}: {done.stderr.decode(errors='replace').strip()}")
+
+    def install(self, *packages: str, seconds: float = INSTALL_SECONDS) -> None:
+        """Install Debian packages there, from the archives as they are now."""
+        install = f"apt-get -qy install --no-install-recommends {' '.join(packages)}"
+        self.ssh(f"sudo apt-get -q update && sudo DEBIAN_FRONTEND=noninteractive {install}", seconds=seconds)
 
     def type_keys(self, *chords: str) -> None:
         """Press keys on its keyboard, one chord after the other (QEMU's names: a, ret, shift-a, alt-f2 ...)."""

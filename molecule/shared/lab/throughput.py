@@ -19,9 +19,6 @@ SERVER = "fd73:7469:6566:656c::1"
 MIB = 160  # as long as iperf3 runs, on a machine without KVM
 ROUNDS = 5
 SECONDS = 15
-INSTALL = (
-    "sudo apt-get -q update && sudo DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends iperf3"
-)
 OPEN = "nft insert rule inet stiefel input iifname stiefeltunnel accept; iperf3 -s"
 TRANSFER = Path(__file__).with_name("transfer.py")
 
@@ -38,7 +35,7 @@ def run_throughput(bench: Bench, stick: Path, report: Path) -> None:
     laptop = bench.machine(LAPTOP)
     laptop.wait_ssh(seconds=LOGIN_SECONDS)
     with step("installing iperf3 on the laptop"):
-        laptop.ssh(INSTALL, seconds=900)
+        laptop.install("iperf3")
     figures: dict[str, list[float]] = {"write": [], "iperf3 write": [], "read": [], "iperf3 read": []}
     with Watch(bench) as watch:
         target = watch.boot(stick)
