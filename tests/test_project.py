@@ -34,7 +34,7 @@ def test_every_default_is_documented_and_right(role: str) -> None:
     defaults = ROOT / f"roles/{role}/defaults/main.yml"
     values = yaml.safe_load(defaults.read_text()) or {} if defaults.exists() else {}
     spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
-    options = spec["argument_specs"]["main"].get("options", {})
+    options = spec["argument_specs"].get("main", {}).get("options", {})
     assert set(values) <= set(options)
     literal = {name: value for name, value in values.items() if "{{" not in str(value)}
     assert literal == {name: options[name].get("default") for name in literal}
@@ -43,7 +43,7 @@ def test_every_default_is_documented_and_right(role: str) -> None:
 @pytest.mark.parametrize("role", docs.roles())
 def test_a_role_s_variables_carry_its_name(role: str) -> None:
     spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
-    names = spec["argument_specs"]["main"].get("options", {})
+    names = spec["argument_specs"].get("main", {}).get("options", {})
     assert [name for name in names if not name.startswith((f"{role}_", "stiefel_"))] == []
 
 
@@ -69,6 +69,11 @@ def test_a_person_who_is_not_root_can_run_every_role() -> None:
         "{{ stiefel_build_dir }}/ramdisk/{{ item }}",
         "{{ stiefel_build_dir }}/agent.tar",
     }
+
+
+def test_every_debian_package_that_comes_with_us_is_noted_for_uninstall() -> None:
+    files = [path for path in ROOT.glob("roles/*/tasks/*.yml") if path.parent.parent.name != "packages"]
+    assert [str(path) for path in files for task in _tasks(path) if "ansible.builtin.apt" in task] == []
 
 
 def _tasks(path: Path) -> list[dict[str, Any]]:

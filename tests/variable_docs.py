@@ -55,7 +55,7 @@ def rows(options: dict[str, dict[str, Any]]) -> Iterator[str]:
 def table(role: str) -> str:
     """Return a role's table, or one line when it has no settings."""
     spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
-    options = spec["argument_specs"]["main"].get("options", {})
+    options = spec["argument_specs"].get("main", {}).get("options", {})
     return "\n".join(rows(options)) + "\n" if options else "This role has no settings of its own.\n"
 
 
@@ -63,7 +63,7 @@ def commented(role: str) -> str:
     """Return a role's settings as commented YAML: what a person takes the comment sign away from."""
     spec = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())
     lines = []
-    for name, option in spec["argument_specs"]["main"].get("options", {}).items():
+    for name, option in spec["argument_specs"].get("main", {}).get("options", {}).items():
         meaning = cell(description(option)).replace("`", "").replace("\\|", "|")
         lines += ["", *textwrap.wrap(meaning, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)]
         lines.append(f"# {name}: {json.dumps(option['default']) if 'default' in option else ''}".rstrip())

@@ -145,6 +145,11 @@ def press(options: argparse.Namespace) -> None:
     deeds[options.deed]()
 
 
+def sweep(options: argparse.Namespace) -> None:
+    """Clear up after a run that has ended, if there was one; refuse while its machines are on."""
+    Bench.sweep(options.name)
+
+
 def down(options: argparse.Namespace) -> None:
     """Switch everything off; logs, screenshots and the laptop's disk stay."""
     Bench.find(options.name).down()
@@ -200,6 +205,7 @@ def parser() -> argparse.ArgumentParser:
     command(shutdown)
     command(keep).add_argument("file", type=Path)
     command(name_by_content).add_argument("paths", type=Path, nargs="+")
+    command(sweep)
     command(down)
     return top
 

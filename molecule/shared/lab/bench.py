@@ -59,9 +59,8 @@ class Bench:
         Raises:
             LabError: that run is still going on.
         """
+        cls.sweep(name)
         folder = RUNS / name
-        if (folder / STATE).exists():
-            cls.find(name).sweep_up()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         used(image.folder)
@@ -143,12 +142,20 @@ class Bench:
         machine.start(spec, accelerator(self.image.kernel))
         return machine
 
-    def sweep_up(self) -> None:
-        """Remove what an ended run left behind; refuse when one of its machines is still on."""
-        if running := [name for name in NAMES if self.machine(name).pid]:
-            names, lab = ", ".join(running), self.folder.name
-            raise LabError(f"still on in the lab {lab!r}: {names}; switch off with 'lab --name {lab} down'")
-        self.down()
+    @classmethod
+    def sweep(cls, name: str) -> None:
+        """Remove what an ended run of that name left behind, if there was one.
+
+        Raises:
+            LabError: one of its machines is still on.
+        """
+        if not (RUNS / name / STATE).exists():
+            return
+        bench = cls.find(name)
+        if running := [one for one in NAMES if bench.machine(one).pid]:
+            lab = f"sudo env PYTHONPATH={Path(__file__).parents[1]} python3 -m lab --name {name}"
+            raise LabError(f"still on: {' and '.join(running)} of the run {name!r}. Switch them off: {lab} down")
+        bench.down()
 
     def down(self) -> None:
         """Switch everything off; logs, screenshots and the laptop's disk stay."""
