@@ -1,4 +1,4 @@
-"""What preflight finds in a laptop's tables, and which variables it takes for slips of the finger."""
+"""What preflight finds in a laptop's tables."""
 
 import json
 import os
@@ -13,7 +13,6 @@ from conftest import ROOT, load_script
 
 sys.path.insert(0, str(ROOT / "files/ramdisk-agent/src"))
 look = load_script("look", "roles/preflight/files/look/__main__.py")
-misspelt = load_script("misspelt", "roles/preflight/filter_plugins/misspelt.py")
 
 FSTAB = """\
 # /etc/fstab
@@ -91,30 +90,3 @@ def test_a_disk_that_does_not_exist_names_the_setting(tmp_path: Path) -> None:
     report = run_packed(tmp_path, {"disk": "/dev/disk/by-id/no-such"})
     (told,) = (text for text in report["impossible"] if "/dev/disk/by-id/no-such" in text)
     assert "autokexec_disk" in told
-
-
-KNOWN = {"usbdrive_device", "autokexec_consent", "stiefel_release", "key_sticks"}
-PREFIXES = ("usbdrive_", "autokexec_", "stiefel_", "key_")
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("usbdrive_devce", "Did you mean usbdrive_device?"),
-        ("stiefel_releases", "Did you mean stiefel_release?"),
-        ("autokexc_consent", "Did you mean autokexec_consent?"),
-        ("usbdrive_zzzzzzzzzzzz", "docs/variables.md"),
-    ],
-)
-def test_a_misspelt_setting_is_named_with_its_remedy(name: str, told: str) -> None:
-    (message,) = misspelt.misspelt([name, "key_sticks"], KNOWN, PREFIXES)
-    assert name in message
-    assert told in message
-
-
-def test_settings_and_other_peoples_variables_pass() -> None:
-    assert misspelt.misspelt([*KNOWN, "ansible_host", "backup_dir", "__usbdrive_size"], KNOWN, PREFIXES) == []
-
-
-def test_every_shared_setting_of_this_project_is_known() -> None:
-    assert {"stiefel_encryption", "usbdrive_device", "key_sticks"} <= misspelt.known_settings(ROOT)

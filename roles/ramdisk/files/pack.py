@@ -290,7 +290,11 @@ def base_frame(plan: Plan, inputs: str) -> Path:
 def write_whole(target: Path, data: bytes) -> None:
     """Write a file such that nobody ever sees half of it."""
     half = target.with_name(f"{target.name}.new")
-    half.write_bytes(data)
+    try:
+        half.write_bytes(data)
+    except OSError as error:
+        half.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(target)) from error
     half.rename(target)
 
 
@@ -300,7 +304,11 @@ def main() -> None:
     plan.work.mkdir(parents=True, exist_ok=True)
     with (plan.work / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two builds at once would write into each other's frames
-        print(json.dumps(make(plan)))
+        try:
+            print(json.dumps(make(plan)))
+        except OSError as error:
+            where = error.filename or plan.work
+            raise SystemExit(f"{where}: {error.strerror}. What was built before is still there.") from error
 
 
 def make(plan: Plan) -> dict[str, object]:

@@ -83,7 +83,7 @@ class BundleError(StiefelError):
 
 
 class KeyFileError(StiefelError):
-    """The key file cannot be used. Make it anew with the role "key", then write laptop and stick again."""
+    """The key file cannot be used. Remove it, make it anew (--tags key), then set up laptop and sticks again."""
 
 
 class PassphraseError(StiefelError):
