@@ -1,12 +1,13 @@
 """What the target is started with, which kernel, and who is told."""
 
+import json
 import os
 import pty
 from pathlib import Path
 
 import pytest
 
-from stiefel_agent.autokexec import newest_kernel, target_command_line, tell_users, terminals
+from stiefel_agent.autokexec import held_up_by, newest_kernel, target_command_line, tell_users, terminals
 from stiefel_agent.config import AutokexecConfig
 from stiefel_agent.errors import NothingToBoot
 
@@ -61,3 +62,24 @@ def test_a_console_is_used_only_if_somebody_is_logged_in_there(tmp_path: Path) -
     (tmp_path / "pts/2").symlink_to("closed meanwhile")
     told = {str(path.relative_to(tmp_path)): owner for path, owner in terminals(tmp_path)}
     assert told == {"tty1": 1000, "pts/0": 1000, "pts/1": 0}
+
+
+def inhibitors(*locks: list[str | int]) -> bytes:
+    """What busctl says about locks."""
+    return json.dumps({"type": "a(ssssuu)", "data": [list(locks)]}).encode()
+
+
+def test_what_blocks_a_shutdown_is_named() -> None:
+    # Recorded on Debian 13: busctl --json=short call ... ListInhibitors
+    said = (
+        b'{"type":"a(ssssuu)","data":[[["sleep","NetworkManager","NetworkManager needs to turn off networks","delay",'
+        b'0,450],["shutdown","backup","not done yet","block",0,546]]]}'
+    )
+    assert held_up_by(said) == "backup: not done yet"
+    assert held_up_by(inhibitors(["idle:shutdown", "apt", "upgrading", "block-weak", 1000, 7])) == "apt: upgrading"
+
+
+def test_what_only_delays_or_blocks_something_else_holds_nothing_up() -> None:
+    delays, sleeps = ["shutdown", "vm", "saving", "delay", 0, 1], ["sleep:idle", "video", "playing", "block", 1000, 2]
+    assert held_up_by(inhibitors(delays, sleeps)) == ""
+    assert held_up_by(inhibitors()) == ""

@@ -33,6 +33,8 @@ RAMDISK = Path("/var/lib/stiefel/ramdisk")
 TARGETS = Path("/var/lib/stiefel/target")
 TERMINAL_SECONDS = 1.0
 CONTROL = Path("/run/stiefel/autokexec.sock")
+LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
+LIST_INHIBITORS = (*LOGIND, "ListInhibitors")
 _NEVER_IN_TARGET = ("BOOT_IMAGE", "initrd", "resume", "resume_offset", "noresume", "hibernate", "stiefel.role")
 """Parameters that are about this boot or about hibernation; a target must not resume what is not its own."""
 
@@ -106,16 +108,23 @@ def load_server(settings: AutokexecConfig) -> None:
 
 
 def inhibitor() -> str:
-    """Return who asks that the system is not shut down now (systemd-inhibit(1), mode block), or nothing."""
-    done = subprocess.run(
-        ["systemd-inhibit", "--list", "--json=short", "--no-legend"], capture_output=True, text=True, check=False
-    )
-    try:
-        locks = json.loads(done.stdout or "[]")
-    except ValueError:
-        return ""
-    blocking = [lock for lock in locks if lock["mode"] == "block" and "shutdown" in lock["what"].split(":")]
-    return f"{blocking[0]['who']}: {blocking[0]['why']}" if blocking else ""
+    """Return who asks that the system is not shut down now (systemd-inhibit(1)), or nothing.
+
+    Where logind does not answer, nobody can have asked.
+    """
+    done = subprocess.run(["busctl", "--json=short", "call", *LIST_INHIBITORS], capture_output=True, check=False)
+    return held_up_by(done.stdout) if done.returncode == 0 else ""
+
+
+def held_up_by(inhibitors: bytes) -> str:
+    """Return the first lock that blocks a shutdown, as "who: why"; `inhibitors` is what busctl(1) says in JSON.
+
+    Each is [what, who, why, mode, uid, pid] (org.freedesktop.login1(5)); the modes: block, block-weak, delay.
+    """
+    for what, who, why, mode, *_ in json.loads(inhibitors)["data"][0]:
+        if mode.startswith("block") and "shutdown" in what.split(":"):
+            return f"{who}: {why}"
+    return ""
 
 
 def terminals(dev: Path = Path("/dev")) -> Iterator[tuple[Path, int]]:
@@ -232,6 +241,7 @@ def move(settings: AutokexecConfig, who: str) -> None:
     event("triggered", by=who)
     done = subprocess.run(["systemctl", "kexec", "--no-block"], capture_output=True, text=True, check=False)
     if done.returncode:
+        kexec.unload()
         raise NotNow(f"systemctl kexec: {done.stderr.strip()}")
 
 

@@ -106,6 +106,11 @@ def load(system: System) -> None:
         raise KexecRefused((done.stderr or done.stdout).strip() or f"kexec ended with {done.returncode}")
 
 
+def unload() -> None:
+    """Forget the loaded system: systemd starts one that is loaded at the next reboot, whoever asks for that."""
+    subprocess.run(["kexec", "-s", "-u"], capture_output=True, check=False)
+
+
 def execute() -> NoReturn:
     """Start the loaded system at once. Only for the ramdisk, which has nothing to shut down."""
     os.sync()
