@@ -141,6 +141,7 @@ def press(options: argparse.Namespace) -> None:
         "resume": machine.resume,
         "unplug": lambda: machine.plug(connected=False),
         "plug": lambda: machine.plug(connected=True),
+        "unplug-drive": machine.unplug_usb_drive,
     }
     deeds[options.deed]()
 
@@ -148,6 +149,11 @@ def press(options: argparse.Namespace) -> None:
 def sweep(options: argparse.Namespace) -> None:
     """Clear up after a run that has ended, if there was one; refuse while its machines are on."""
     Bench.sweep(options.name)
+
+
+def usb_drive(options: argparse.Namespace) -> None:
+    """Plug a USB drive into the laptop whose content is a file."""
+    Bench.find(options.name).machine(LAPTOP).plug_usb_drive(options.file.resolve())
 
 
 def down(options: argparse.Namespace) -> None:
@@ -199,9 +205,10 @@ def parser() -> argparse.ArgumentParser:
     command(ssh, "machine").add_argument("command", nargs=argparse.REMAINDER)
     command(screenshot, "machine").add_argument("file", type=Path)
     presses = command(press)
-    presses.add_argument("deed", choices=["power", "cut", "pause", "resume", "unplug", "plug"])
+    presses.add_argument("deed", choices=["power", "cut", "pause", "resume", "unplug", "plug", "unplug-drive"])
     presses.add_argument("machine", choices=NAMES)
     command(moment, "--output").add_argument("moment", choices=MOMENTS)
+    command(usb_drive).add_argument("file", type=Path)
     command(shutdown)
     command(keep).add_argument("file", type=Path)
     command(name_by_content).add_argument("paths", type=Path, nargs="+")

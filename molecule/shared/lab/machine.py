@@ -22,6 +22,7 @@ START_SECONDS = 30
 SSH_TRY_SECONDS = 15
 PUT_SECONDS = 600
 INSTALL_SECONDS = 900
+DRIVE, DRIVE_SERIAL = "drive", "STIEFEL-DRIVE-1"
 CHORDS = {" ": "spc", "-": "minus", ";": "semicolon", ":": "shift-semicolon"}
 
 
@@ -179,6 +180,25 @@ class Machine:
         """Plug a USB network adapter with this MAC address in."""
         qmp(self._qmp, "netdev_add", type="user", id="plugged")
         qmp(self._qmp, "device_add", driver="usb-net", bus="usb.0", netdev="plugged", mac=address)
+
+    def plug_usb_drive(self, file: Path) -> None:
+        """Plug a USB drive in whose content is the file; its size is the drive's."""
+        qmp(self._qmp, "blockdev-add", driver="raw", node_name=DRIVE, file={"driver": "file", "filename": str(file)})
+        drive = {"driver": "usb-storage", "bus": "usb.0", "removable": True, "serial": DRIVE_SERIAL}
+        qmp(self._qmp, "device_add", id=DRIVE, drive=DRIVE, **drive)
+
+    def unplug_usb_drive(self) -> None:
+        """Pull that drive out; then the file holds what was written to it."""
+        qmp(self._qmp, "device_del", id=DRIVE)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                qmp(self._qmp, "blockdev-del", node_name=DRIVE)
+                return
+            except LabError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)  # until the guest has let go of it
 
     def wait_off(self, *, seconds: float, why: str) -> float:
         """Wait until the machine has switched itself off; returns when (time.monotonic)."""

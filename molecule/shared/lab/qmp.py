@@ -15,6 +15,8 @@ ANSWER_SECONDS = 30
 def qmp(path: Path, command: str, **arguments: Any) -> Any:
     """Run `command` and return what QEMU returns; each call is a connection of its own.
 
+    QEMU's arguments have dashes where Python's have underscores.
+
     Raises:
         LabError: QEMU does not answer, or answers with an error.
     """
@@ -25,7 +27,7 @@ def qmp(path: Path, command: str, **arguments: Any) -> Any:
             with connection.makefile("rw", encoding="utf-8") as stream:
                 json.loads(stream.readline())  # the greeting
                 _ask(stream, "qmp_capabilities", {})
-                return _ask(stream, command, arguments)
+                return _ask(stream, command, {name.replace("_", "-"): value for name, value in arguments.items()})
         except OSError as error:
             raise LabError(f"QEMU does not answer at {path}: {error}") from error
 
