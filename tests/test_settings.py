@@ -55,9 +55,11 @@ def test_settings_and_other_peoples_variables_pass() -> None:
         ("autokexec_trigger_macs", ["52:54:00:12:34"], "52:54:00:12:34:56"),
         ("autokexec_trigger_usb_ids", ["0bda-8153"], "lsusb"),
         ("key_sticks", ["anna's"], "letters"),
+        ("key_sticks", "red", '["red"]'),
         ("key_sticks", [], "1 to 16 names"),
         ("key_sticks", ["a", "a"], "each another"),
         ("stiefel_encryption", "tls", "wireguard or none"),
+        ("usbdrive_kernel_args", "quiet\nsplash", "one line"),
         ("usbdrive_stick", "yellow", "key_sticks has only: stick"),
     ],
 )
@@ -65,6 +67,10 @@ def test_a_value_that_cannot_be_is_refused_in_words(name: str, value: object, to
     (message,) = refused(**{name: value})
     assert name in message
     assert told in message
+
+
+def test_a_passphrase_is_never_shown() -> None:
+    assert "secret" not in str(refused(usbdrive_passphrase="secret\n", key_rotate="maybe"))
 
 
 def test_each_wrong_setting_is_told_at_once() -> None:

@@ -7,6 +7,7 @@ roles have done their work.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,17 +19,22 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # type: 
 ALIKE = 0.9
 """How like a known name another must be to be taken for a slip of the finger (difflib's ratio)."""
 
+ONE_LINE = (r"[^\n]*", "one line")
 RULES = {
     "autokexec_connections": (r"[1-9]|1[0-6]", "a number from 1 to 16"),
     "autokexec_countdown": (r"\d{1,4}", "a number of seconds, at most 9999"),
     "autokexec_disk": (r"|/dev/.+", "a disk's path below /dev/disk/by-id/, or empty"),
+    "autokexec_kernel_args": ONE_LINE,
+    "autokexec_laptop_name": ONE_LINE,
     "autokexec_takeover_seconds": (r"\d{1,6}", "a number of seconds, or 0 for never"),
+    "autokexec_target_args": ONE_LINE,
     "autokexec_trigger_macs": (r"[\dA-Fa-f]{2}(:[\dA-Fa-f]{2}){5}", "MAC addresses, such as 52:54:00:12:34:56"),
     "autokexec_trigger_usb_ids": (r"[\dA-Fa-f]{4}:[\dA-Fa-f]{4}", "vendor:product as lsusb shows it: 0bda:8153"),
     "key_sticks": (r"[A-Za-z\d][A-Za-z\d._-]{0,31}", "names of 1 to 32 letters, digits, dots, dashes or underscores"),
     "ramdisk_compression": (r"[1-9]|1\d", "a number from 1 to 19"),
     "stiefel_encryption": (r"wireguard|none", "wireguard or none"),
     "stiefel_release": (r"[a-z]+", "the name of a Debian release, such as trixie"),
+    "usbdrive_kernel_args": ONE_LINE,
 }
 """What a setting, or each element of a list, must be beside its type: a pattern, and the same in words."""
 
@@ -71,8 +77,12 @@ def mistyped(name: str, value: object, spec: Mapping[str, Any]) -> list[str]:
     option = {key: spec[key] for key in ("type", "elements", "choices") if key in spec}
     if errors := ArgumentSpecValidator({name: option}).validate({name: value}).error_messages:
         return [f"{name}: {error}." for error in errors]
-    pattern, words = RULES.get(name, (".*", ""))
     values = value if isinstance(value, list) else [value]
+    if values != value and spec["type"] == "list":  # Ansible would take "a,b" for a list, the roles would not
+        return [f"{name} is {value!r}; it must be a list, such as {json.dumps([value])}."]
+    if name not in RULES:
+        return []
+    pattern, words = RULES[name]
     wrong = [str(one) for one in values if not re.fullmatch(pattern, str(one))]
     return [f"{name} is {wrong[0]!r}; it must be {words}."] if wrong else []
 
