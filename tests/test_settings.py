@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from conftest import ROOT, load_script
 
+sys.path.insert(0, str(ROOT / "files/ramdisk-agent/src"))
+from stiefel_agent import keys
+
 settings = load_script("settings", "roles/preflight/filter_plugins/settings.py")
 space = load_script("space", "roles/preflight/filter_plugins/space.py")
 
@@ -75,6 +78,13 @@ def test_a_passphrase_is_never_shown() -> None:
 
 def test_each_wrong_setting_is_told_at_once() -> None:
     assert len(refused(autokexec_connections=99, ramdisk_compression=99, usbdrive_devce="x")) == 3
+
+
+def test_sticks_are_named_and_counted_as_the_agent_does() -> None:
+    names = [f"stick{number}" for number in range(keys.KEYS_LIMIT + 1)]
+    assert refused(key_sticks=names[1:]) == []
+    assert refused(key_sticks=names) != []
+    assert settings.RULES["key_sticks"][0] == keys._NAME.pattern
 
 
 def test_every_rule_is_about_a_setting() -> None:

@@ -30,7 +30,7 @@ RULES = {
     "autokexec_target_args": ONE_LINE,
     "autokexec_trigger_macs": (r"[\dA-Fa-f]{2}(:[\dA-Fa-f]{2}){5}", "MAC addresses, such as 52:54:00:12:34:56"),
     "autokexec_trigger_usb_ids": (r"[\dA-Fa-f]{4}:[\dA-Fa-f]{4}", "vendor:product as lsusb shows it: 0bda:8153"),
-    "key_sticks": (r"[A-Za-z\d][A-Za-z\d._-]{0,31}", "names of 1 to 32 letters, digits, dots, dashes or underscores"),
+    "key_sticks": (r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", "names of 1 to 32 letters, digits, dots, dashes or underscores"),
     "ramdisk_compression": (r"[1-9]|1\d", "a number from 1 to 19"),
     "stiefel_encryption": (r"wireguard|none", "wireguard or none"),
     "stiefel_release": (r"[a-z]+", "the name of a Debian release, such as trixie"),
