@@ -38,9 +38,7 @@ def plain_shell(path: Path) -> str | None:
 
 def check(path: Path, text: str) -> bool:
     """Return whether shellcheck likes it; what it says goes to our output, under the file's name."""
-    done = subprocess.run(
-        ["shellcheck", "-"], input=text, cwd=path.parent, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["shellcheck", "-"], input=text, cwd=path.parent, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"{path.relative_to(ROOT)}:\n{done.stdout}{done.stderr}")
     return done.returncode == 0

@@ -64,8 +64,8 @@ def run_packed(tmp_path: Path, settings: dict[str, object], *python: str) -> dic
     archive = tmp_path / "preflight.pyz"
     with zipfile.ZipFile(archive, "w") as packed:
         packed.write(ROOT / "roles/preflight/files/look/__main__.py", "__main__.py")
-        for module in (ROOT / "files/ramdisk-agent/src/stiefel_agent").glob("*.py"):
-            packed.write(module, f"stiefel_agent/{module.name}")
+        for module in (ROOT / "files/ramdisk-agent/src").rglob("*.py"):
+            packed.write(module, module.relative_to(ROOT / "files/ramdisk-agent/src"))
     done = subprocess.run(
         [sys.executable, *python, str(archive)], capture_output=True, text=True, check=True,
         env={"PATH": os.environ["PATH"], "STIEFEL_SETTINGS": json.dumps(settings)},

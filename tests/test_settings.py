@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, load_script
 
 sys.path.insert(0, str(ROOT / "files/ramdisk-agent/src"))
-from stiefel_agent import keys
+from stiefel_agent.protocol import keys
 
 settings = load_script("settings", "roles/preflight/filter_plugins/settings.py")
 space = load_script("space", "roles/preflight/filter_plugins/space.py")

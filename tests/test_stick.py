@@ -110,9 +110,7 @@ def loop(tmp_path: Path) -> Iterator[Path]:
     backing.write_bytes(b"old data" * (1 << 20))
     if os.geteuid() != 0:
         pytest.skip("needs root for a loop device")
-    done = subprocess.run(
-        ["losetup", "--find", "--show", str(backing)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no loop device here: {done.stderr.strip()}")
     name = tmp_path / "usb-Loop"
@@ -170,9 +168,7 @@ def test_a_drive_that_forgets_what_was_written_is_found_out(
     assert "gives back other data" in capsys.readouterr().err
 
 
-def test_a_drive_that_somebody_holds_is_left_alone(
-    loop: Path, image: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_drive_that_somebody_holds_is_left_alone(loop: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     holder = os.open(loop, os.O_RDONLY | os.O_EXCL)
     try:
         assert run("write", loop, image, "--part", 0, "--parts", 1) == 1

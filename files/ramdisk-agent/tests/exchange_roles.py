@@ -13,11 +13,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from stiefel_agent import client, config, disk, export, kexec, link, netdev, server, tunnel
-from stiefel_agent.console import event
-from stiefel_agent.disk import Disk
+from stiefel_agent import config
+from stiefel_agent.client import client
 from stiefel_agent.errors import ExportFailed
-from stiefel_agent.keys import unlocked
+from stiefel_agent.face.console import event
+from stiefel_agent.machine import disk, kexec, link, netdev, tunnel
+from stiefel_agent.machine.disk import Disk
+from stiefel_agent.protocol.keys import unlocked
+from stiefel_agent.server import export, server
 
 
 @contextlib.contextmanager

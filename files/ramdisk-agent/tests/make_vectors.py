@@ -19,11 +19,11 @@ from pairing import (
     Pair,
 )
 
-from stiefel_agent import keys
-from stiefel_agent.bundle import Encoder, Manifest, describe
-from stiefel_agent.crypto import Ephemeral, derive
-from stiefel_agent.discovery import Challenged, Datagram, Proven
-from stiefel_agent.messages import Kind, Notice, NoticeState
+from stiefel_agent.protocol import keys
+from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
+from stiefel_agent.protocol.crypto import Ephemeral, derive
+from stiefel_agent.protocol.discovery import Challenged, Datagram, Proven
+from stiefel_agent.protocol.messages import Kind, Notice, NoticeState
 
 FOLDER = Path(__file__).parent / "vectors"
 BUNDLE_KEY = sha256(b"bundle key").digest()
@@ -55,9 +55,7 @@ def discovery() -> dict[str, str]:
 
 def handshake() -> dict[str, str]:
     """The nonces, the six messages and the secrets of a session that was granted."""
-    scalars = [
-        int.from_bytes(sha256(seed).digest(), "big") for seed in (b"client ephemeral", b"server ephemeral")
-    ]
+    scalars = [int.from_bytes(sha256(seed).digest(), "big") for seed in (b"client ephemeral", b"server ephemeral")]
     conversation = Conversation(Pair(SERVER), ephemerals=(Ephemeral(scalars[0]), Ephemeral(scalars[1])))
     exchange = conversation.exchange
     conversation.finish()
@@ -91,9 +89,7 @@ def key_file() -> dict[str, object]:
     """One entry of each form, as parsed JSON."""
     locked = keys.lock(KEY, PASSPHRASE, SCRYPT, Drawn("key file"))
     files = {"plain": [KEY], "locked": [locked]}
-    return {"passphrase": PASSPHRASE} | {
-        name: json.loads(keys.serialise(made)) for name, made in files.items()
-    }
+    return {"passphrase": PASSPHRASE} | {name: json.loads(keys.serialise(made)) for name, made in files.items()}
 
 
 MAKERS = {

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv6Address
 
-from stiefel_agent.crypto import Ephemeral, Random
-from stiefel_agent.discovery import Address, Answerer, Challenged, Datagram, Exchange, Proven, Seeker
-from stiefel_agent.handshake import Asked, ClientHandshake, Granted, Ready, Received, Send, ServerHandshake
-from stiefel_agent.keys import Key
-from stiefel_agent.messages import Challenge, Facts, Grant, Stage, Tunnel
+from stiefel_agent.protocol.crypto import Ephemeral, Random
+from stiefel_agent.protocol.discovery import Address, Answerer, Challenged, Datagram, Exchange, Proven, Seeker
+from stiefel_agent.protocol.handshake import Asked, ClientHandshake, Granted, Ready, Received, Send, ServerHandshake
+from stiefel_agent.protocol.keys import Key
+from stiefel_agent.protocol.messages import Challenge, Facts, Grant, Stage, Tunnel
 
 KEY = Key("stick", bytes(range(32)))
 OTHER_KEY = Key("other", bytes(range(32, 64)))
@@ -85,9 +85,7 @@ class Conversation:
     ) -> None:
         self.pair = pair or Pair()
         self.exchange = client_exchange or self.pair.challenged().exchange
-        self.client = ClientHandshake(
-            self.exchange, FACTS, client_random or Drawn("client session"), ephemerals[0]
-        )
+        self.client = ClientHandshake(self.exchange, FACTS, client_random or Drawn("client session"), ephemerals[0])
         challenges = self.pair.answerer.challenges
         self.server = ServerHandshake(challenges, server_random or Drawn("laptop session"), ephemerals[1])
         self.asked: Asked | None = None

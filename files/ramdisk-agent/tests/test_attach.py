@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from stiefel_agent import attach, netdev
 from stiefel_agent.errors import LinkFailed, TunnelFailed
-from stiefel_agent.session import Nbd, Release, Session, WireGuard
+from stiefel_agent.machine import netdev
+from stiefel_agent.protocol.session import Nbd, Release, Session, WireGuard
+from stiefel_agent.target import attach
 
 MAC = "52:54:00:00:00:02"
 KEYS = [letter * 43 + "=" for letter in "ABC"]
@@ -27,9 +28,9 @@ counter = itertools.count()
 
 BRING_UP = f"""
 import sys
-sys.path.insert(0, {str(Path(attach.__file__).parents[1])!r})
-from stiefel_agent import attach
-from stiefel_agent.session import Nbd, Release, Session
+sys.path.insert(0, {str(Path(attach.__file__).parents[2])!r})
+from stiefel_agent.target import attach
+from stiefel_agent.protocol.session import Nbd, Release, Session
 attach.REMIND_SECONDS = 0.3
 session = Session({MAC!r}, "fe80::1", None, Nbd(10809, "disk", 4, 512), Release(61571, "ab" * 32))
 attach.bring_up_link(session)

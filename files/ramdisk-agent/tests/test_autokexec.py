@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stiefel_agent.autokexec import held_up_by, newest_kernel, target_command_line, tell_users, terminals
 from stiefel_agent.config import AutokexecConfig
 from stiefel_agent.errors import NothingToBoot
+from stiefel_agent.laptop.autokexec import held_up_by, newest_kernel, target_command_line, tell_users, terminals
 
 
 def test_the_target_gets_the_laptops_command_line() -> None:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pairing import Drawn
 
-from stiefel_agent import bundle
-from stiefel_agent.bundle import FRAME_SIZE, Content, Decoder, Encoder, Manifest, Part, describe
-from stiefel_agent.crypto import TAG_SIZE
 from stiefel_agent.errors import BundleError, MessageError
+from stiefel_agent.protocol import bundle
+from stiefel_agent.protocol.bundle import FRAME_SIZE, Content, Decoder, Encoder, Manifest, Part, describe
+from stiefel_agent.protocol.crypto import TAG_SIZE
 
 KEY = bytes(range(32))
 KERNEL, INITRD = Drawn("kernel")(600_000), Drawn("initrd")(FRAME_SIZE + 1)
@@ -131,9 +131,7 @@ def test_a_file_that_became_shorter_stops_the_encoder():
 
 def test_a_file_that_became_longer_is_sent_as_promised():
     decoder = Decoder(KEY)
-    got = _decode(
-        decoder, list(Encoder(KEY, _manifest(), io.BytesIO(KERNEL + b"x"), io.BytesIO(INITRD + b"y")))
-    )
+    got = _decode(decoder, list(Encoder(KEY, _manifest(), io.BytesIO(KERNEL + b"x"), io.BytesIO(INITRD + b"y"))))
     assert decoder.complete
     assert got[Part.INITRD] == INITRD
 

@@ -1,9 +1,9 @@
 """Which laptop a desktop asks."""
 
-from stiefel_agent.client import MOVED_SECONDS, Asked
-from stiefel_agent.discovery import Address, Challenged, Exchange
-from stiefel_agent.keys import Key
-from stiefel_agent.messages import Challenge, Stage
+from stiefel_agent.client.client import MOVED_SECONDS, Asked
+from stiefel_agent.protocol.discovery import Address, Challenged, Exchange
+from stiefel_agent.protocol.keys import Key
+from stiefel_agent.protocol.messages import Challenge, Stage
 
 FIRST: Address = ("fe80::1", 61570, 0, 3)
 SECOND: Address = ("fe80::2", 61570, 0, 3)

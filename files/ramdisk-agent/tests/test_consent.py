@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stiefel_agent.config import AutokexecConfig, Consent
-from stiefel_agent.consent import DECLINED_SECONDS, GONE_SECONDS, Act, Decider, Event, Go, Reply, Tell
-from stiefel_agent.discovery import Exchange, Proven
-from stiefel_agent.keys import Key
-from stiefel_agent.messages import NoticeState
+from stiefel_agent.laptop.consent import DECLINED_SECONDS, GONE_SECONDS, Act, Decider, Event, Go, Reply, Tell
+from stiefel_agent.protocol.discovery import Exchange, Proven
+from stiefel_agent.protocol.keys import Key
+from stiefel_agent.protocol.messages import NoticeState
 
 COUNTDOWN = 10
 EXCHANGE = Exchange(Key("red", bytes(32)), bytes(16), bytes(16))

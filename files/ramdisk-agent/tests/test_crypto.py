@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stiefel_agent import crypto
 from stiefel_agent.errors import SealError
+from stiefel_agent.protocol import crypto
 
-SOURCE = Path(crypto.__file__).parents[1]
+SOURCE = Path(crypto.__file__).parents[2]
 KEY, NONCE = bytes(range(32)), bytes(range(16))
 P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
 
@@ -59,9 +59,7 @@ def test_agree_agrees_with_rfc_5903_section_8_1():
         "5271a0461cdb8252d61f1c456fa3e59ab1f45b33accf5f58389e0577b8990bb3"
     )
     assert ours.agree(theirs.public) == theirs.agree(ours.public)
-    assert (
-        ours.agree(theirs.public).hex() == "d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de"
-    )
+    assert ours.agree(theirs.public).hex() == "d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de"
 
 
 def test_fresh_pairs_agree_and_differ():
@@ -143,7 +141,7 @@ def test_purposes_and_salts_give_different_keys():
 
 PROBE = """
 import sys
-from stiefel_agent import crypto
+from stiefel_agent.protocol import crypto
 assert not any(name.endswith((".DH", ".ECC")) for name in sys.modules), "key agreement loaded before its use"
 sealed = crypto.seal(bytes(32), bytes(16), b"ad", b"text")
 assert crypto.unseal(bytes(32), bytes(16), b"ad", sealed) == b"text"
@@ -160,9 +158,7 @@ def _package_named(name: str, folder: Path) -> None:
     spec = find_spec(crypto.PACKAGE)
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    shutil.copytree(
-        spec.submodule_search_locations[0], folder / name, ignore=shutil.ignore_patterns("SelfTest")
-    )
+    shutil.copytree(spec.submodule_search_locations[0], folder / name, ignore=shutil.ignore_patterns("SelfTest"))
     for source in (folder / name).rglob("*.py"):
         source.write_text(re.sub(rf"\b{crypto.PACKAGE}\b", name, source.read_text()))
 

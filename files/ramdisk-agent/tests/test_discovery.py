@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from pairing import AUTOKEXEC, CLIENT, CLIENT_INTERFACE, KEY, LAPTOP, OTHER_KEY, SERVER, Drawn, Pair
 
-from stiefel_agent import discovery
-from stiefel_agent.discovery import (
+from stiefel_agent.errors import MessageError
+from stiefel_agent.protocol import discovery
+from stiefel_agent.protocol.discovery import (
     Address,
     Answerer,
     Challenged,
@@ -21,9 +22,8 @@ from stiefel_agent.discovery import (
     Seeker,
     TokenBucket,
 )
-from stiefel_agent.errors import MessageError
-from stiefel_agent.keys import Key
-from stiefel_agent.messages import DATAGRAM_SIZE, Challenge, Notice, NoticeState, Stage
+from stiefel_agent.protocol.keys import Key
+from stiefel_agent.protocol.messages import DATAGRAM_SIZE, Challenge, Notice, NoticeState, Stage
 
 COUNTDOWN = Notice(NoticeState.COUNTDOWN, 10)
 
@@ -341,9 +341,7 @@ class Wire(RuleBasedStateMachine):
         exchanges = [proven.exchange for proven in self.proven]
         assert len(exchanges) <= self.proofs_made
         assert len({exchange.nonces for exchange in exchanges}) == len(exchanges)
-        assert {exchange.nonces for exchange in exchanges} <= {
-            heard.exchange.nonces for heard in self.challenged
-        }
+        assert {exchange.nonces for exchange in exchanges} <= {heard.exchange.nonces for heard in self.challenged}
 
     @invariant()
     def each_challenge_is_heard_once(self):

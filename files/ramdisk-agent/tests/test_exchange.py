@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stiefel_agent.keys import Key, serialise
+from stiefel_agent.protocol.keys import Key, serialise
 
 SECONDS = 60.0
 ROLES = Path(__file__).parent / "exchange_roles.py"

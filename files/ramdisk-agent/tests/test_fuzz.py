@@ -14,12 +14,12 @@ import pytest
 from make_vectors import FOLDER
 from pairing import AUTOKEXEC, CLIENT, FACTS, KEY, LAPTOP, SERVER, Conversation, Pair
 
-from stiefel_agent import discovery, keys, messages
-from stiefel_agent.bundle import Decoder, Encoder, Manifest, describe
-from stiefel_agent.crypto import Ephemeral
-from stiefel_agent.discovery import Proven
 from stiefel_agent.errors import BundleError, HandshakeError, KeyFileError, MessageError
-from stiefel_agent.handshake import ClientHandshake, ServerHandshake
+from stiefel_agent.protocol import discovery, keys, messages
+from stiefel_agent.protocol.bundle import Decoder, Encoder, Manifest, describe
+from stiefel_agent.protocol.crypto import Ephemeral
+from stiefel_agent.protocol.discovery import Proven
+from stiefel_agent.protocol.handshake import ClientHandshake, ServerHandshake
 
 COUNT = int(os.environ.get("STIEFEL_FUZZ", "6000"))
 SEED = int(os.environ.get("STIEFEL_FUZZ_SEED", "1"))

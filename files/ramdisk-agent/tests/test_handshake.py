@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pairing import FACTS, GRANT, KEY, OTHER_KEY, Conversation, Drawn, Pair
 
-from stiefel_agent import handshake
-from stiefel_agent.crypto import Ephemeral
-from stiefel_agent.discovery import CHALLENGE_SECONDS, Exchange
 from stiefel_agent.errors import HandshakeError, MessageError
-from stiefel_agent.handshake import (
+from stiefel_agent.protocol import handshake
+from stiefel_agent.protocol.crypto import Ephemeral
+from stiefel_agent.protocol.discovery import CHALLENGE_SECONDS, Exchange
+from stiefel_agent.protocol.handshake import (
     Asked,
     ClientHandshake,
     Granted,
@@ -22,7 +22,7 @@ from stiefel_agent.handshake import (
     ServerHandshake,
     State,
 )
-from stiefel_agent.messages import CLIENT_HELLO_SIZE, RECORD_SIZE, SERVER_HELLO_SIZE, Busy, Facts
+from stiefel_agent.protocol.messages import CLIENT_HELLO_SIZE, RECORD_SIZE, SERVER_HELLO_SIZE, Busy, Facts
 
 FIXED = Ephemeral(12345), Ephemeral(67890)
 """Ephemeral keys are slow to make; tests that do not look at them share these."""
@@ -282,9 +282,7 @@ def test_ephemeral_keys_are_new_in_every_session():
 def test_secrets_do_not_show():
     conversation = _talk()
     conversation.finish()
-    shown = repr(
-        [conversation.asked, conversation.granted, vars(conversation.client), vars(conversation.server)]
-    )
+    shown = repr([conversation.asked, conversation.granted, vars(conversation.client), vars(conversation.server)])
     assert conversation.granted
     secrets = conversation.granted.secrets
     for secret in (secrets.bundle_key, secrets.preshared_key, secrets.release_token, KEY.secret):

@@ -10,11 +10,14 @@ import pytest
 
 PYTHON = "/usr/bin/python3"
 SOURCE = Path(__file__).parents[1] / "src"
-PRINT_LIST = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from stiefel_agent.initrd_files import main; main()"
+PRINT_LIST = (
+    f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from stiefel_agent.target.initrd_files import main; main()"
+)
 USE = f"""
 import sys
 sys.path.insert(0, {str(SOURCE)!r})
-from stiefel_agent import attach, netdev, nbd
+from stiefel_agent.machine import netdev
+from stiefel_agent.target import attach, nbd
 print(netdev.socket_address("fd73::1", 10809)[0])
 try:
     nbd.dial("::1", 1, "disk")

@@ -4,7 +4,7 @@ import io
 import subprocess
 from pathlib import Path
 
-from stiefel_agent.kexec import write_cpio
+from stiefel_agent.machine.kexec import write_cpio
 
 
 def unpack(archive: bytes, folder: Path) -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stiefel_agent import keys
 from stiefel_agent.errors import KeyFileError, PassphraseError
-from stiefel_agent.keys import Key, LockedKey, ScryptParameters
+from stiefel_agent.protocol import keys
+from stiefel_agent.protocol.keys import Key, LockedKey, ScryptParameters
 
 CHEAP = ScryptParameters(bytes(range(16)), n=1 << 14)
 KEY = Key("stick", bytes(range(32)))
@@ -25,9 +25,7 @@ def test_parse_reverses_serialise(entries):
 
 
 def test_the_documented_file_is_read():
-    text = (
-        '{"version": 1, "keys": [{"name": "stick", "key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}]}'
-    )
+    text = '{"version": 1, "keys": [{"name": "stick", "key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}]}'
     assert keys.parse(text) == (KEY,)
     assert keys.parse(text.encode()) == (KEY,)
 
@@ -128,9 +126,7 @@ def test_a_locked_key_is_bound_to_its_name_and_parameters(change):
         replace(LOCKED, **change).unlock("Grüße")
 
 
-@pytest.mark.parametrize(
-    "change", [{"n": 1 << 13}, {"n": 1 << 21}, {"n": 100000}, {"r": 9}, {"p": 0}, {"p": 5}]
-)
+@pytest.mark.parametrize("change", [{"n": 1 << 13}, {"n": 1 << 21}, {"n": 100000}, {"r": 9}, {"p": 0}, {"p": 5}])
 def test_scrypt_parameters_out_of_bounds_are_refused(change):
     with pytest.raises(KeyFileError):
         replace(CHEAP, **change)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stiefel_agent.link import eui64_address
+from stiefel_agent.machine.link import eui64_address
 
 
 @pytest.mark.parametrize(

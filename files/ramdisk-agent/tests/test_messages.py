@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairing import GRANT, TUNNEL
 
-from stiefel_agent import messages
 from stiefel_agent.errors import MessageError, SealError
-from stiefel_agent.messages import (
+from stiefel_agent.protocol import messages
+from stiefel_agent.protocol.messages import (
     DATAGRAM_PAYLOAD,
     DATAGRAM_SIZE,
     RECORD_PAYLOAD,

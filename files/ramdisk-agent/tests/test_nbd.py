@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stiefel_agent import genl, nbd
 from stiefel_agent.errors import DiskRefused, DiskUnreachable
+from stiefel_agent.machine import genl
+from stiefel_agent.target import nbd
 
 needs_nbdkit = pytest.mark.skipif(not shutil.which("nbdkit"), reason="nbdkit is not installed")
 

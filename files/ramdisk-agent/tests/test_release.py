@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from stiefel_agent import release
 from stiefel_agent.errors import ReleaseFailed
-from stiefel_agent.session import Nbd, Release, Session
+from stiefel_agent.protocol.session import Nbd, Release, Session
+from stiefel_agent.target import release
 
 TOKEN = "ab" * 32
 

@@ -2,7 +2,7 @@
 
 import io
 
-from stiefel_agent.screen import Mark, Screen, Step, progress
+from stiefel_agent.face.screen import Mark, Screen, Step, progress
 
 
 class Terminal(io.StringIO):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stiefel_agent.errors import SessionInvalid
-from stiefel_agent.session import Nbd, Release, Session, WireGuard, parse
+from stiefel_agent.protocol.session import Nbd, Release, Session, WireGuard, parse
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 

@@ -9,7 +9,7 @@ import make_vectors
 import pytest
 from pairing import KEY
 
-from stiefel_agent import crypto, keys
+from stiefel_agent.protocol import crypto, keys
 
 FOLDER = Path(__file__).parent / "vectors"
 SECRET = bytes(range(32))
@@ -129,9 +129,7 @@ def test_bundle_by_the_document():
     assert manifest[168:208] == (100).to_bytes(8, "big") + sha256(initrd).digest()
     assert manifest[208:].rstrip(b"\0") == b"root=UUID=1234 quiet"
     frames = [manifest, kernel[:262144], kernel[262144:], initrd]
-    for number, (frame, size, expected) in enumerate(
-        zip(frames, vector["sizes"], vector["sha256"], strict=True)
-    ):
+    for number, (frame, size, expected) in enumerate(zip(frames, vector["sizes"], vector["sha256"], strict=True)):
         associated = _label("server>client bundle") + bytes([number == 3])
         sealed = crypto.seal(key, number.to_bytes(16, "big"), associated, frame)
         assert (len(sealed), sha256(sealed).hexdigest()) == (size, expected)

@@ -17,9 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stiefel_agent import keys
 from stiefel_agent.errors import PassphraseError, StiefelError
-from stiefel_agent.keys import Entry, Key, LockedKey
+from stiefel_agent.protocol import keys
+from stiefel_agent.protocol.keys import Entry, Key, LockedKey
 
 
 def write_private(path: Path, text: str) -> None:

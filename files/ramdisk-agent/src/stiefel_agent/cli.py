@@ -7,10 +7,16 @@ import importlib
 import os
 import sys
 
-from stiefel_agent.console import say
 from stiefel_agent.errors import StiefelError
+from stiefel_agent.face.console import say
 
 EXIT_REFUSED = 1
+ROLES = {
+    "client": "stiefel_agent.client.client",
+    "server": "stiefel_agent.server.server",
+    "autokexec": "stiefel_agent.laptop.autokexec",
+}
+"""Command and the room that runs it."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,10 +37,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(command: str) -> None:
     """Do what a command says. Each role loads only what it needs: start-up counts in the ramdisk."""
-    if command in ("client", "server", "autokexec"):
-        importlib.import_module(f"stiefel_agent.{command}").main()
+    if command in ROLES:
+        importlib.import_module(ROLES[command]).main()
         return
-    from stiefel_agent import autokexec, config  # noqa: PLC0415 - see above
+    from stiefel_agent import config  # noqa: PLC0415 - see above
+    from stiefel_agent.laptop import autokexec  # noqa: PLC0415 - see above
 
     if command == "move":
         autokexec.move(config.AutokexecConfig.load(config.AUTOKEXEC_FILE), "a person at the laptop")

@@ -8,8 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from stiefel_agent import keys
 from stiefel_agent.errors import BadConfiguration, KeyFileError
+from stiefel_agent.protocol import keys
 
 KEY_FILE = Path("/etc/stiefel/key.json")
 SERVER_FILE = Path("/etc/stiefel/server.json")

@@ -28,9 +28,10 @@ if sys.version_info < (3, 11):  # noqa: UP036 - what runs here is the laptop's o
 for part in ("Cipher.AES", "Hash.SHA256", "Protocol.KDF"):
     sys.modules.setdefault(f"Crypto.{part}", ModuleType(part))
 
-from stiefel_agent import autokexec, disk, link  # noqa: E402
 from stiefel_agent.config import AutokexecConfig  # noqa: E402
 from stiefel_agent.errors import StiefelError  # noqa: E402
+from stiefel_agent.laptop import autokexec  # noqa: E402
+from stiefel_agent.machine import disk, link  # noqa: E402
 
 MEBIBYTE = 1 << 20
 LEAST_MEMORY = 900 * MEBIBYTE

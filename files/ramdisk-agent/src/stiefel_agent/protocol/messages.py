@@ -11,8 +11,8 @@ from enum import IntEnum, StrEnum
 from ipaddress import IPv6Address
 from typing import Any, ClassVar, Self
 
-from . import crypto
-from .errors import MessageError
+from stiefel_agent.errors import MessageError
+from stiefel_agent.protocol import crypto
 
 VERSION = 1
 """Version of the protocol: first byte of every datagram and hello, and part of every key's purpose."""

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from stiefel_agent import config, kexec, link, netdev, screen, session, status, tunnel
-from stiefel_agent.bundle import Decoder, Manifest, Part
-from stiefel_agent.console import event, say
-from stiefel_agent.discovery import Address, Challenged, Noticed, Seeker
+from stiefel_agent import config
 from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, PassphraseError, StiefelError
-from stiefel_agent.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
-from stiefel_agent.keys import Key, LockedKey
-from stiefel_agent.messages import Busy, Facts, Grant, Stage, displayable
+from stiefel_agent.face import screen, status
+from stiefel_agent.face.console import event, say
+from stiefel_agent.machine import kexec, link, netdev, tunnel
+from stiefel_agent.protocol import session
+from stiefel_agent.protocol.bundle import Decoder, Manifest, Part
+from stiefel_agent.protocol.discovery import Address, Challenged, Noticed, Seeker
+from stiefel_agent.protocol.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
+from stiefel_agent.protocol.keys import Key, LockedKey
+from stiefel_agent.protocol.messages import Busy, Facts, Grant, Stage, displayable
 
 BEACON_SECONDS = 1.0
 RETRY_SECONDS = 5.0

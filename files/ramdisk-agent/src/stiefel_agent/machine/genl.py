@@ -86,7 +86,5 @@ class GenericNetlink:
 
     def family(self, name: str) -> int:
         """Return a family's number; OSError if the kernel has none of this name."""
-        answer = self.call(
-            GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attribute(CTRL_ATTR_FAMILY_NAME, name.encode() + b"\0")
-        )
+        answer = self.call(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attribute(CTRL_ATTR_FAMILY_NAME, name.encode() + b"\0"))
         return int.from_bytes(answer[CTRL_ATTR_FAMILY_ID], sys.byteorder)

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
-from .crypto import NONCE_SIZE, Ephemeral, Random, derive, digest, seal, unseal
-from .discovery import Challenges, Exchange
-from .errors import HandshakeError, StiefelError
-from .messages import (
+from stiefel_agent.errors import HandshakeError, StiefelError
+from stiefel_agent.protocol.crypto import NONCE_SIZE, Ephemeral, Random, derive, digest, seal, unseal
+from stiefel_agent.protocol.discovery import Challenges, Exchange
+from stiefel_agent.protocol.messages import (
     CLIENT_HELLO_SIZE,
     RECORD_PAYLOAD,
     RECORD_SIZE,
@@ -248,9 +248,7 @@ class ClientHandshake(_Side[Send | Granted | Busy | Ready]):
 class ServerHandshake(_Side[Send | Asked | Received]):
     """The laptop's side of one TCP connection."""
 
-    def __init__(
-        self, challenges: Challenges, random: Random = os.urandom, ephemeral: Ephemeral | None = None
-    ) -> None:
+    def __init__(self, challenges: Challenges, random: Random = os.urandom, ephemeral: Ephemeral | None = None) -> None:
         """`challenges` is the Answerer's: a hello uses one of them up, once it has proven the key."""
         super().__init__(State.HELLO)
         self._challenges, self._random, self._ephemeral = challenges, random, ephemeral
@@ -298,9 +296,7 @@ class ServerHandshake(_Side[Send | Asked | Received]):
         self._key_name, self.state = exchange.key.name, State.FACTS
         return self._server_hello(exchange, message, nonce, public)
 
-    def _server_hello(
-        self, exchange: Exchange, client_hello: bytes, client_nonce: bytes, public: bytes
-    ) -> Send:
+    def _server_hello(self, exchange: Exchange, client_hello: bytes, client_nonce: bytes, public: bytes) -> Send:
         ephemeral, nonce = self._ephemeral or Ephemeral(), self._random(NONCE_SIZE)
         key = derive(exchange.key.secret, Kind.SERVER_HELLO.label)
         associated = Kind.SERVER_HELLO.label + exchange.nonces + client_nonce

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stiefel_agent.config import AutokexecConfig, Consent
-from stiefel_agent.discovery import Proven
-from stiefel_agent.messages import Notice, NoticeState, displayable
+from stiefel_agent.protocol.discovery import Proven
+from stiefel_agent.protocol.messages import Notice, NoticeState, displayable
 
 DECLINED_SECONDS = 300.0
 """How long a "no" holds."""

@@ -9,10 +9,10 @@ import select
 import socket
 from pathlib import Path
 
-from stiefel_agent.console import event, say
 from stiefel_agent.errors import ReleaseFailed, StiefelError
-from stiefel_agent.netdev import socket_address
-from stiefel_agent.session import IN_TARGET, Session, parse
+from stiefel_agent.face.console import event, say
+from stiefel_agent.machine.netdev import socket_address
+from stiefel_agent.protocol.session import IN_TARGET, Session, parse
 
 DISK = Path("/dev/nbd0")
 BLKFLSBUF = 0x1261

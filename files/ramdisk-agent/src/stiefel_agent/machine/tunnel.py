@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import subprocess
 
-from stiefel_agent import netdev
 from stiefel_agent.errors import TunnelFailed
-from stiefel_agent.session import TUNNEL
+from stiefel_agent.machine import netdev
+from stiefel_agent.protocol.session import TUNNEL
 
 PORT = 61572
 """UDP port that the server's end listens on."""

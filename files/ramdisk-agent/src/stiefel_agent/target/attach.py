@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stiefel_agent import nbd, netdev, tunnel
-from stiefel_agent.console import event, say
 from stiefel_agent.errors import DiskRefused, LinkFailed, SessionInvalid, StiefelError
-from stiefel_agent.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
+from stiefel_agent.face.console import event, say
+from stiefel_agent.machine import netdev, tunnel
+from stiefel_agent.protocol.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
+from stiefel_agent.target import nbd
 
 DEVICE_INDEX = 0
 REMIND_SECONDS = 10

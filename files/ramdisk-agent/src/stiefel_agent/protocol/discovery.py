@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import TypeVar
 
-from .crypto import NONCE_SIZE, Random, derive
-from .errors import MessageError, SealError
-from .keys import KEYS_LIMIT, Key
-from .messages import (
+from stiefel_agent.errors import MessageError, SealError
+from stiefel_agent.protocol.crypto import NONCE_SIZE, Random, derive
+from stiefel_agent.protocol.keys import KEYS_LIMIT, Key
+from stiefel_agent.protocol.messages import (
     Challenge,
     Empty,
     Kind,

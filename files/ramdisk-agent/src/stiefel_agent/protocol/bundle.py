@@ -13,9 +13,9 @@ from enum import Enum
 from hashlib import sha256
 from typing import BinaryIO, ClassVar, Self
 
-from .crypto import NONCE_SIZE, TAG_SIZE, seal, unseal
-from .errors import BundleError, MessageError, StiefelError
-from .messages import NAME_SIZE, Kind, pack_text, unpack, unpack_text
+from stiefel_agent.errors import BundleError, MessageError, StiefelError
+from stiefel_agent.protocol.crypto import NONCE_SIZE, TAG_SIZE, seal, unseal
+from stiefel_agent.protocol.messages import NAME_SIZE, Kind, pack_text, unpack, unpack_text
 
 FRAME_SIZE = 256 * 1024
 """Plaintext bytes of every frame but a part's last."""
@@ -227,7 +227,5 @@ class Decoder:
         assert self.manifest is not None
         for part, content in ((Part.KERNEL, self.manifest.kernel), (Part.INITRD, self.manifest.initrd)):
             if self._checksums[part].digest() != content.sha256:
-                raise BundleError(
-                    f"the {part.value}'s checksum is wrong: it changed on the laptop while it was sent"
-                )
+                raise BundleError(f"the {part.value}'s checksum is wrong: it changed on the laptop while it was sent")
         self.complete = True

@@ -11,9 +11,9 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Self
 
-from stiefel_agent import netdev
-from stiefel_agent.discovery import GROUP, PORT, Address, Datagram
 from stiefel_agent.errors import LinkFailed
+from stiefel_agent.machine import netdev
+from stiefel_agent.protocol.discovery import GROUP, PORT, Address, Datagram
 
 _ARPHRD_ETHER = "1"  # linux/if_arp.h
 

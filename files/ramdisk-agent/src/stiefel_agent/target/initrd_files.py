@@ -1,4 +1,4 @@
-"""Print the files that `import stiefel_agent.attach` needs, one path a line, for the target's initrd.
+"""Print the files that `import stiefel_agent.target.attach` needs, one path a line, for the target's initrd.
 
 The list is what this very interpreter really loads, so it holds for any distribution's Python. Shared
 libraries are left to the tool that copies the files. Run it with the initrd's options: python3 -I -S.
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import stiefel_agent.attach  # noqa: F401  (imported for what it loads)
+import stiefel_agent.target.attach  # noqa: F401  (imported for what it loads)
 
 
 def _files(module: ModuleType) -> set[Path]:

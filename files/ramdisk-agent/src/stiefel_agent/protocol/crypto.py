@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from .errors import SealError
+from stiefel_agent.errors import SealError
 
 KEY_SIZE = 32
 """Bytes of every symmetric key: AES-256."""
@@ -79,9 +79,7 @@ def unseal(key: bytes, nonce: bytes, associated: bytes, sealed: Readable) -> byt
     """Reverse `seal`. Raises SealError unless key, nonce, associated data and every byte are as they were."""
     view = memoryview(sealed)
     try:
-        plaintext: bytes = _cipher(key, nonce, associated).decrypt_and_verify(
-            view[:-TAG_SIZE], view[-TAG_SIZE:]
-        )
+        plaintext: bytes = _cipher(key, nonce, associated).decrypt_and_verify(view[:-TAG_SIZE], view[-TAG_SIZE:])
     except ValueError:
         raise SealError from None
     return plaintext

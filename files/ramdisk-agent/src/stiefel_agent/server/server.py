@@ -20,12 +20,14 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import NoReturn
 
-from stiefel_agent import config, disk, export, link, netdev, screen, status, tunnel
-from stiefel_agent.bundle import Encoder, Manifest, describe
-from stiefel_agent.console import event, say
-from stiefel_agent.discovery import PORT, Answerer, Datagram
+from stiefel_agent import config
 from stiefel_agent.errors import ExportFailed, HandshakeError, StiefelError
-from stiefel_agent.handshake import (
+from stiefel_agent.face import screen, status
+from stiefel_agent.face.console import event, say
+from stiefel_agent.machine import disk, link, netdev, tunnel
+from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
+from stiefel_agent.protocol.discovery import PORT, Answerer, Datagram
+from stiefel_agent.protocol.handshake import (
     CONNECTIONS_LIMIT,
     HELLO_SECONDS,
     Asked,
@@ -34,8 +36,9 @@ from stiefel_agent.handshake import (
     Send,
     ServerHandshake,
 )
-from stiefel_agent.keys import Key, unlocked
-from stiefel_agent.messages import Busy, Challenge, Facts, Grant, Stage, Tunnel, displayable
+from stiefel_agent.protocol.keys import Key, unlocked
+from stiefel_agent.protocol.messages import Busy, Challenge, Facts, Grant, Stage, Tunnel, displayable
+from stiefel_agent.server import export
 
 RELEASE_PORT = 61571
 BUNDLE_SECONDS = 900.0

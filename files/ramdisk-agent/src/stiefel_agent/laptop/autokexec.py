@@ -20,14 +20,16 @@ from enum import Enum
 from pathlib import Path
 from typing import NoReturn
 
-from stiefel_agent import config, disk, kexec, link, netdev, session
+from stiefel_agent import config
 from stiefel_agent.config import AutokexecConfig
-from stiefel_agent.consent import Act, Decider, Event, Go, Reply, Tell
-from stiefel_agent.console import event, say
-from stiefel_agent.discovery import Answerer, Datagram, Proven
 from stiefel_agent.errors import NothingToBoot, NotNow, StiefelError
-from stiefel_agent.keys import unlocked
-from stiefel_agent.messages import Challenge, Stage, displayable
+from stiefel_agent.face.console import event, say
+from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
+from stiefel_agent.machine import disk, kexec, link, netdev
+from stiefel_agent.protocol import session
+from stiefel_agent.protocol.discovery import Answerer, Datagram, Proven
+from stiefel_agent.protocol.keys import unlocked
+from stiefel_agent.protocol.messages import Challenge, Stage, displayable
 
 RAMDISK = Path("/var/lib/stiefel/ramdisk")
 TARGETS = Path("/var/lib/stiefel/target")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stiefel_agent.link import Wired
-from stiefel_agent.messages import Busy, Notice, NoticeState
+from stiefel_agent.machine.link import Wired
+from stiefel_agent.protocol.messages import Busy, Notice, NoticeState
 
 
 def duration(seconds: float) -> str:

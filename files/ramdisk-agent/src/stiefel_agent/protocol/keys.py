@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from . import crypto
-from .crypto import Random
-from .errors import KeyFileError, PassphraseError, SealError
+from stiefel_agent.errors import KeyFileError, PassphraseError, SealError
+from stiefel_agent.protocol import crypto
+from stiefel_agent.protocol.crypto import Random
 
 FILE_VERSION = 1
 FILE_LIMIT = 65536
@@ -73,9 +73,7 @@ class ScryptParameters:
     def __post_init__(self) -> None:
         powers = [1 << power for power in range(14, 21)]
         if self.n not in powers or self.r != 8 or not 1 <= self.p <= 4 or len(self.salt) != SALT_SIZE:
-            raise KeyFileError(
-                "scrypt parameters out of bounds: n 2^14 to 2^20, r 8, p 1 to 4, salt 16 bytes"
-            )
+            raise KeyFileError("scrypt parameters out of bounds: n 2^14 to 2^20, r 8, p 1 to 4, salt 16 bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +116,7 @@ class LockedKey:
 Entry = Key | LockedKey
 
 
-def lock(
-    key: Key, passphrase: str, scrypt: ScryptParameters | None = None, random: Random = os.urandom
-) -> LockedKey:
+def lock(key: Key, passphrase: str, scrypt: ScryptParameters | None = None, random: Random = os.urandom) -> LockedKey:
     """Return `key` sealed under a passphrase (compared in Unicode NFC, so that keyboards need not agree)."""
     scrypt = scrypt or ScryptParameters(random(SALT_SIZE))
     nonce = random(crypto.NONCE_SIZE)

@@ -9,9 +9,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from stiefel_agent import netdev
 from stiefel_agent.errors import DiskRefused, DiskUnreachable
-from stiefel_agent.genl import NLA_F_NESTED, GenericNetlink, attribute
+from stiefel_agent.machine import netdev
+from stiefel_agent.machine.genl import NLA_F_NESTED, GenericNetlink, attribute
 
 INIT_MAGIC = b"NBDMAGIC"
 OPTION_MAGIC = b"IHAVEOPT"

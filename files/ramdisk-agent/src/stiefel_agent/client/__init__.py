@@ -1,0 +1,1 @@
+"""The ramdisk on the desktop: find the laptop, receive its system, start it."""

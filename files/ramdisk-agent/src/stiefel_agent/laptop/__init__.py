@@ -1,0 +1,1 @@
+"""The laptop's normal system: who calls, and may this laptop be moved?"""

@@ -1,0 +1,1 @@
+"""The edges: kernel, devices and the programs that set them up."""

@@ -1,0 +1,1 @@
+"""The ramdisk on the laptop: one session, one disk, one desktop."""
