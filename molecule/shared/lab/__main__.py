@@ -7,19 +7,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from .attack import run_siege
-from .bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
-from .cache import REPOSITORY, fingerprint
-from .everyday import run_everyday, run_revoked
-from .ghost import run_ghost
-from .image import INITRAMFS_TOOLS, laptop_image
-from .machine import Firmware
-from .report import MOMENTS, Report
-from .session import Person, run_session, wait_for_moment
-from .shell import LabError, say, step
-from .throughput import run_throughput
+from .machines.bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
+from .machines.cache import fingerprint
+from .machines.image import INITRAMFS_TOOLS, laptop_image
+from .machines.machine import Firmware
+from .machines.shell import LabError, say, step
+from .trials.trial import FIRMWARE, STICK, Argument, Trial, all_trials
 
 
 def up(options: argparse.Namespace) -> None:
@@ -49,16 +43,6 @@ def desktop(options: argparse.Namespace) -> None:
     say(f"{machine.name} is on; its console: tail -f {machine.log}")
 
 
-def moment(options: argparse.Namespace) -> None:
-    """Wait until a session that another process runs reaches a moment of its timeline."""
-    print(wait_for_moment(_session_folder(options), options.moment))
-
-
-def _session_folder(options: argparse.Namespace) -> Path:
-    folder: Path = options.output or Bench.find(options.name).folder / "session"
-    return folder.resolve()
-
-
 def shutdown(options: argparse.Namespace) -> None:
     """Press the laptop's power button and wait until it is off."""
     laptop = Bench.find(options.name).machine(LAPTOP)
@@ -74,44 +58,6 @@ def keep(options: argparse.Namespace) -> None:
 def name_by_content(options: argparse.Namespace) -> None:
     """Print the fingerprint of files and folders: what was made from them can be named after it."""
     print(fingerprint(options.paths))
-
-
-def session(options: argparse.Namespace) -> None:
-    """Boot the desktop from the running laptop's disk, ask the target, and come back; leaves a report."""
-    bench = Bench.find(options.name)
-    folder = _session_folder(options)
-    report = Report(options.firmware, bench.accelerator_name, options.encryption)
-    person = Person(options.passphrase, options.allow)
-    run_session(bench, folder, report, options.stick, person, hold=options.hold)
-    say(f"report: {folder}/report.json")
-    if options.hold:
-        say(f"both machines keep running. Log in: {' '.join(bench.machine(DESKTOP).ssh_command)}")
-        say(f"switch them off: lab --name {options.name} down")
-
-
-def attack(options: argparse.Namespace) -> None:
-    """Let a third machine attack laptop, client and server, with a session going on; needs `up --hub`."""
-    run_siege(Bench.find(options.name), options.stick, options.keys, _session_folder(options) / "attack.json")
-
-
-def ghost(options: argparse.Namespace) -> None:
-    """Give a paused desktop up, start a second one, and let the first come back; needs `up --hub`."""
-    run_ghost(Bench.find(options.name), options.stick, _session_folder(options) / "ghost.json")
-
-
-def everyday(options: argparse.Namespace) -> None:
-    """Let a laptop that is set up meet what it meets between sessions (see everyday.py for what it needs)."""
-    run_everyday(Bench.find(options.name), options.stick, _session_folder(options) / "everyday.json")
-
-
-def revoked(options: argparse.Namespace) -> None:
-    """Let a desktop call with a stick that the laptop was told to forget; after `everyday`, with `up --hub`."""
-    run_revoked(Bench.find(options.name), options.stick, _session_folder(options) / "revoked.json")
-
-
-def throughput(options: argparse.Namespace) -> None:
-    """Measure the disk over the cable against iperf3 in the same tunnel (see throughput.py for what it needs)."""
-    run_throughput(Bench.find(options.name), options.stick, _session_folder(options) / "throughput.json")
 
 
 def wait(options: argparse.Namespace) -> None:
@@ -166,72 +112,69 @@ def image(options: argparse.Namespace) -> None:
     print(laptop_image(options.initramfs).folder)
 
 
+MACHINE = Argument("machine", choices=NAMES)
+INITRAMFS = Argument(
+    "--initramfs", choices=INITRAMFS_TOOLS, default=INITRAMFS_TOOLS[0], help="what makes the laptop's initramfs"
+)
+DEEDS = ("power", "cut", "pause", "resume", "unplug", "plug", "unplug-drive")
+
+Command = tuple[Callable[[argparse.Namespace], None], tuple[Argument, ...]]
+COMMANDS: tuple[Command, ...] = (
+    (image, (INITRAMFS,)),
+    (
+        up,
+        (
+            INITRAMFS,
+            FIRMWARE,
+            Argument("--disk", type=Path, help="start from this disk instead of the base image"),
+            Argument("--hub", action="store_true", help="join the machines by a hub: room for more than two"),
+            Argument("--lifetime", type=int, default=LIFETIME_SECONDS, help="seconds until each machine is ended"),
+        ),
+    ),
+    (again, (FIRMWARE,)),
+    (desktop, (STICK, FIRMWARE, Argument("--machine", choices=NAMES[1:], default=DESKTOP))),
+    (
+        wait,
+        (
+            MACHINE,
+            Argument("pattern", help="a regular expression"),
+            Argument("--seconds", type=float, default=LOGIN_SECONDS),
+        ),
+    ),
+    (ssh, (MACHINE, Argument("command", nargs=argparse.REMAINDER))),
+    (screenshot, (MACHINE, Argument("file", type=Path))),
+    (press, (Argument("deed", choices=DEEDS), MACHINE)),
+    (usb_drive, (Argument("file", type=Path),)),
+    (shutdown, ()),
+    (keep, (Argument("file", type=Path),)),
+    (name_by_content, (Argument("paths", type=Path, nargs="+"),)),
+    (sweep, ()),
+    (down, ()),
+)
+"""What a hand can do to the machines; what else is done to them the trials say themselves."""
+
+
 def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+    """The command line's grammar: the commands above, and one for each trial."""
     top = argparse.ArgumentParser(prog="lab", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     top.add_argument("--name", default="lab", help="the run: its files are in build/lab/NAME (default: lab)")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(act: Callable[[argparse.Namespace], None], *arguments: str) -> argparse.ArgumentParser:
-        """Add a command named after its function, with those of the common arguments that it takes."""
+    for act, arguments in (*COMMANDS, *map(_as_command, all_trials())):
         one = commands.add_parser(act.__name__.replace("_", "-"), help=act.__doc__, description=act.__doc__)
         one.set_defaults(act=act)
         for argument in arguments:
-            one.add_argument(argument, **COMMON[argument])
-        return one
-
-    command(image, "--initramfs")
-    first = command(up, "--initramfs", "--firmware")
-    first.add_argument("--disk", type=Path, help="start from this disk instead of the base image")
-    first.add_argument("--hub", action="store_true", help="join the machines by a hub: room for more than two")
-    first.add_argument("--lifetime", type=int, default=LIFETIME_SECONDS, help="seconds until each machine is ended")
-    command(again, "--firmware")
-    runs = command(session, "--stick", "--firmware", "--output")
-    runs.add_argument("--encryption", choices=["wireguard", "none"], default="wireguard", help="what to expect")
-    runs.add_argument("--passphrase", default="", help="typed when the stick asks: lower-case letters, digits, spaces")
-    runs.add_argument("--allow", action="store_true", help="allow the desktop to have the disk when the laptop asks")
-    runs.add_argument("--hold", action="store_true", help="stay in the target, leave both machines running")
-    besieges = command(attack, "--stick", "--output")
-    besieges.add_argument("--keys", type=Path, required=True, help="the key file, whose keys must not be on the cable")
-    command(ghost, "--stick", "--output")
-    command(everyday, "--stick", "--output")
-    command(revoked, "--stick", "--output")
-    command(throughput, "--stick", "--output")
-    starts = command(desktop, "--stick", "--firmware")
-    starts.add_argument("--machine", choices=NAMES[1:], default=DESKTOP)
-    waits = command(wait, "machine")
-    waits.add_argument("pattern", help="a regular expression")
-    waits.add_argument("--seconds", type=float, default=LOGIN_SECONDS)
-    command(ssh, "machine").add_argument("command", nargs=argparse.REMAINDER)
-    command(screenshot, "machine").add_argument("file", type=Path)
-    presses = command(press)
-    presses.add_argument("deed", choices=["power", "cut", "pause", "resume", "unplug", "plug", "unplug-drive"])
-    presses.add_argument("machine", choices=NAMES)
-    command(moment, "--output").add_argument("moment", choices=MOMENTS)
-    command(usb_drive).add_argument("file", type=Path)
-    command(shutdown)
-    command(keep).add_argument("file", type=Path)
-    command(name_by_content).add_argument("paths", type=Path, nargs="+")
-    command(sweep)
-    command(down)
+            argument.add_to(one)
     return top
 
 
-COMMON: dict[str, dict[str, Any]] = {
-    "machine": {"choices": NAMES},
-    "--initramfs": {
-        "choices": INITRAMFS_TOOLS,
-        "default": INITRAMFS_TOOLS[0],
-        "help": "what makes the laptop's initramfs",
-    },
-    "--output": {"type": Path, "help": "folder for report and screenshots (default: build/lab/NAME/session)"},
-    "--firmware": {"choices": [one.value for one in Firmware], "default": Firmware.UEFI.value},
-    "--stick": {
-        "type": Path,
-        "default": REPOSITORY / "build" / "stiefel-usb.img",
-        "help": "image of the USB drive",
-    },
-}
+def _as_command(trial: Trial) -> Command:
+    """A trial as a command: it is tried on the run that --name says."""
+
+    def act(options: argparse.Namespace) -> None:
+        trial.run(Bench.find(options.name), options)
+
+    act.__name__, act.__doc__ = trial.name, trial.help
+    return act, trial.arguments
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.cache import KEPT_DAYS, cache_dir, forget_unused, used
+from lab.machines.cache import KEPT_DAYS, cache_dir, forget_unused, used
 
 
 def test_what_nobody_uses_is_forgotten_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

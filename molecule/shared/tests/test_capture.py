@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from lab.capture import FILE_HEADER, Needles, datagrams, derived, frames, payload, record, search
-from lab.shell import LabError
+from lab.machines.capture import FILE_HEADER, Needles, datagrams, derived, frames, payload, record, search
+from lab.machines.shell import LabError
 
 RUN = 16  # what is found; one less is not
 RANDOM = random.Random("capture")

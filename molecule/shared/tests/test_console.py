@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.console import Console, last_lines
-from lab.shell import LabError
+from lab.machines.console import Console, last_lines
+from lab.machines.shell import LabError
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.bench import NAMES, Bench
-from lab.capture import FILE_HEADER, RECORD, frames
-from lab.hub import flush_if_idle, forward, open_hub
-from lab.image import Image
-from lab.shell import wait_exit
+from lab.machines.bench import NAMES, Bench
+from lab.machines.capture import FILE_HEADER, RECORD, frames
+from lab.machines.hub import flush_if_idle, forward, open_hub
+from lab.machines.image import Image
+from lab.machines.shell import wait_exit
 
 
 def port(folder: Path, name: str) -> socket.socket:
@@ -82,7 +82,7 @@ def test_records_are_flushed_when_no_frame_waits(tmp_path):
 @pytest.fixture
 def capturing(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """The hub as a process that captures into cable.pcap; ready when it has its socket."""
-    command = [sys.executable, "-m", "lab.hub", str(tmp_path), str(tmp_path / "cable.pcap")]
+    command = [sys.executable, "-m", "lab.machines.hub", str(tmp_path), str(tmp_path / "cable.pcap")]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(command, env=environment) as process:
         await_true(lambda: (tmp_path / "hub").exists() or process.poll() is not None)
@@ -117,7 +117,7 @@ def test_what_was_handed_on_is_in_the_file_when_the_hub_is_terminated(tmp_path, 
 
 def test_without_a_file_nothing_is_kept(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    with subprocess.Popen([sys.executable, "-m", "lab.hub", str(tmp_path)], env=environment) as process:
+    with subprocess.Popen([sys.executable, "-m", "lab.machines.hub", str(tmp_path)], env=environment) as process:
         await_true(lambda: (tmp_path / "hub").exists() or process.poll() is not None)
         with port(tmp_path, "laptop") as laptop, port(tmp_path, "desktop") as desktop:
             laptop.sendto(b"frame", str(tmp_path / "hub"))

@@ -4,9 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from lab.facts import Facts, laptop_checks, target_checks
-from lab.report import Report
-from lab.shell import LabError
+from lab.machines.shell import LabError
+from lab.trials.facts import Facts, laptop_checks, target_checks
+from lab.trials.report import Report
 
 LAPTOP = Facts(
     hostname="stiefel-laptop",

@@ -1,6 +1,6 @@
 """Asked inside a guest: what this system is. Runs there with its own Python and prints one JSON object.
 
-The keys are the fields of lab.facts.Facts; nothing here may import anything of the lab.
+The keys are the fields of lab.trials.facts.Facts; nothing here may import anything of the lab.
 """
 
 import hashlib

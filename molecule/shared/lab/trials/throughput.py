@@ -6,13 +6,16 @@ package iperf3 (molecule/benchmark): its server's shell starts iperf3 there.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from pathlib import Path
 
-from .bench import LAPTOP, LOGIN_SECONDS, Bench
-from .machine import Machine
-from .shell import say, step
+from ..machines.bench import LAPTOP, LOGIN_SECONDS, Bench
+from ..machines.machine import Machine
+from ..machines.shell import say, step
+from .guest import program
+from .trial import Trial, output
 from .watch import Watch
 
 SERVER = "fd73:7469:6566:656c::1"
@@ -20,7 +23,6 @@ MIB = 160  # as long as iperf3 runs, on a machine without KVM
 ROUNDS = 5
 SECONDS = 15
 OPEN = "nft insert rule inet stiefel input iifname stiefeltunnel accept; iperf3 -s"
-TRANSFER = Path(__file__).with_name("transfer.py")
 
 
 def iperf3(target: Machine, *options: str) -> float:
@@ -43,7 +45,7 @@ def run_throughput(bench: Bench, stick: Path, report: Path) -> None:
         laptop.type_line(OPEN)
         for _ in range(ROUNDS):
             figures["iperf3 write"].append(iperf3(target))
-            disk = json.loads(target.ssh(f"sudo python3 - {MIB}", script=TRANSFER.read_text(), seconds=600))
+            disk = json.loads(target.ssh(f"sudo python3 - {MIB}", script=program("transfer").read_text(), seconds=600))
             figures["iperf3 read"].append(iperf3(target, "--reverse"))
             for way in ("write", "read"):
                 figures[way].append(disk[way])
@@ -53,3 +55,11 @@ def run_throughput(bench: Bench, stick: Path, report: Path) -> None:
     say(f"medians: {median}; of iperf3: {shares}")
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps({"all": figures, "median": median, "share of iperf3": shares}, indent=2) + "\n")
+
+
+def throughput(bench: Bench, options: argparse.Namespace) -> None:
+    """Measure the disk over the cable against iperf3 in the same tunnel (see throughput.py for what it needs)."""
+    run_throughput(bench, options.stick, output(bench, options) / "throughput.json")
+
+
+TRIALS = (Trial("throughput", throughput),)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from .machine import Machine
+from ..machines.machine import Machine
+from .guest import program
 
-QUESTIONS = Path(__file__).with_name("questions.py")
 LINK, TUNNEL = "stiefellink", "stiefeltunnel"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One system's answers; lab/questions.py says where each comes from."""
+    """One system's answers; guest/questions.py says where each comes from."""
 
     hostname: str
     machine_id: str
@@ -34,7 +33,7 @@ class Facts:
 
 def ask(machine: Machine) -> Facts:
     """Put the questions to a machine that can be reached by ssh."""
-    return Facts(**json.loads(machine.ssh("sudo python3 -", script=QUESTIONS.read_text())))
+    return Facts(**json.loads(machine.ssh("sudo python3 -", script=program("questions").read_text())))
 
 
 def write_something(machine: Machine) -> str:

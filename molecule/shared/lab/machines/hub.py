@@ -1,7 +1,7 @@
 """A network hub in user space, for three machines and more: every frame goes to all but its sender.
 
-Two machines need none: QEMU's dgram sockets are then each other's remote. Run: ``python3 -m lab.hub FOLDER [PCAP]``;
-the file PCAP gets every frame (see capture.py).
+Two machines need none: QEMU's dgram sockets are then each other's remote. The file PCAP gets every frame (see
+capture.py). Run: ``python3 -m lab.machines.hub FOLDER [PCAP]``
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ..machines.shell import LabError
 from .facts import Facts
-from .shell import LabError
 
 # What the timeline calls the moments, in the order in which they are expected.
 MOMENTS = {

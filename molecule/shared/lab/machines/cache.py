@@ -14,7 +14,7 @@ from pathlib import Path
 from .shell import run
 
 KEPT_DAYS = 30
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[4]
 
 
 def cache_dir() -> Path:

@@ -39,6 +39,8 @@ QUEUE_FRAMES = 512
 CAPTURE_SECONDS = 5.0
 RUNS = REPOSITORY / "build" / "lab"
 STATE = "lab.json"
+PACKAGES = Path(__file__).resolve().parents[2]
+"""Where Python finds the package `lab`."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Bench:
             return
         bench = cls.find(name)
         if running := [one for one in NAMES if bench.machine(one).pid]:
-            lab = f"sudo env PYTHONPATH={Path(__file__).parents[1]} python3 -m lab --name {name}"
+            lab = f"sudo env PYTHONPATH={PACKAGES} python3 -m lab --name {name}"
             raise LabError(f"still on: {' and '.join(running)} of the run {name!r}. Switch them off: {lab} down")
         bench.down()
 
@@ -236,8 +238,8 @@ class Bench:
 
     def _start_hub(self) -> None:
         """Start the hub as a process of its own that outlives this one."""
-        command = [sys.executable, "-m", "lab.hub", str(self.sockets), str(self.capture)]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, "-m", "lab.machines.hub", str(self.sockets), str(self.capture)]
+        environment = os.environ | {"PYTHONPATH": str(PACKAGES)}
         # Its own log, too: it would keep the pipe open that somebody reads our output from.
         with (self.folder / "hub.log").open("w") as log:
             hub = subprocess.Popen(

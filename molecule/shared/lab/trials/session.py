@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -11,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .bench import DESKTOP, LOGIN_SECONDS, Bench
-from .console import Console
+from ..machines.bench import DESKTOP, LOGIN_SECONDS, Bench
+from ..machines.console import Console
+from ..machines.machine import Firmware
+from ..machines.shell import LabError, process_of, say
 from .facts import ask, laptop_checks, target_checks, write_something
-from .machine import Firmware
-from .report import Report
-from .shell import LabError, process_of, say
+from .report import MOMENTS, Report
+from .trial import FIRMWARE, OUTPUT, STICK, Argument, Trial, output
 from .watch import BEACON, CALLED, LAPTOP_LOGIN, LOAD, LOCKED, MOVE, RELEASED, Stage, Watch
 
 # Who follows a session from outside reads its progress, as long as the process lives.
@@ -151,3 +153,38 @@ def run_session(bench: Bench, folder: Path, report: Report, stick: Path, person:
         if not hold:
             session.leave()
         report.require_success()
+
+
+def session(bench: Bench, options: argparse.Namespace) -> None:
+    """Boot the desktop from the running laptop's disk, ask the target, and come back; leaves a report."""
+    folder = output(bench, options)
+    report = Report(options.firmware, bench.accelerator_name, options.encryption)
+    person = Person(options.passphrase, options.allow)
+    run_session(bench, folder, report, options.stick, person, hold=options.hold)
+    say(f"report: {folder}/report.json")
+    if options.hold:
+        say(f"both machines keep running. Log in: {' '.join(bench.machine(DESKTOP).ssh_command)}")
+        say(f"switch them off: lab --name {bench.folder.name} down")
+
+
+def moment(bench: Bench, options: argparse.Namespace) -> None:
+    """Wait until a session that another process runs reaches a moment of its timeline."""
+    print(wait_for_moment(output(bench, options), options.moment))
+
+
+TRIALS = (
+    Trial(
+        "session",
+        session,
+        (
+            STICK,
+            FIRMWARE,
+            OUTPUT,
+            Argument("--encryption", choices=["wireguard", "none"], default="wireguard", help="what to expect"),
+            Argument("--passphrase", default="", help="typed when the stick asks: lower-case letters, digits, spaces"),
+            Argument("--allow", action="store_true", help="allow the desktop to have the disk when the laptop asks"),
+            Argument("--hold", action="store_true", help="stay in the target, leave both machines running"),
+        ),
+    ),
+    Trial("moment", moment, (OUTPUT, Argument("moment", choices=MOMENTS))),
+)

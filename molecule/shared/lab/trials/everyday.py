@@ -6,23 +6,25 @@ molecule/everyday.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .attack import Result
-from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
-from .console import Console
-from .machine import Machine
-from .shell import step
+from ..machines.bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
+from ..machines.console import Console
+from ..machines.machine import Machine
+from ..machines.shell import step
+from .guest import program
+from .result import Result
+from .trial import Trial, output
 from .watch import BEACON, CALLED, LAPTOP_LOGIN, MOVE, Stage, Watch, event
 
 MAC = "52:54:00:12:34:56"
 KERNEL_SECONDS = 1800
 OTHER_KERNEL = "linux-image-cloud-amd64"
 DESKTOP_TOOLS = ("dbus-user-session", "libnotify-bin", "python3-dbus", "python3-gi")
-NOTIFICATIONS = Path(__file__).with_name("notifications.py")
 ON_THE_SCREEN = "sudo cat /dev/vcs1 | tr -d '[:space:]' | grep -q"
 """Does a text (without spaces: the terminal breaks lines) stand on the first virtual terminal? See vcs(4)."""
 DISCOVERY_PORT = 61570
@@ -94,7 +96,7 @@ def a_desktop_is_refused(watch: Watch, stick: Path) -> None:
     with step("installing what a desktop environment brings"):
         laptop.install(*DESKTOP_TOOLS)
     laptop.ssh("systemctl --user daemon-reload && systemctl --user start dbus.socket")
-    laptop.put(NOTIFICATIONS.read_bytes(), "notifications.py")
+    laptop.put(program("notifications").read_bytes(), "notifications.py")
     laptop.type_line("anna")
     laptop.ssh(f"until {ON_THE_SCREEN} Password:; do sleep 1; done")
     laptop.type_line("stiefel")
@@ -169,3 +171,16 @@ def run_everyday(bench: Bench, stick: Path, report: Path) -> None:
         the_laptop_goes_and_comes_home(watch, stick)
         kernels_come_and_go(result, watch.laptop)
     result.verdict()
+
+
+def everyday(bench: Bench, options: argparse.Namespace) -> None:
+    """Let a laptop that is set up meet what it meets between sessions (see everyday.py for what it needs)."""
+    run_everyday(bench, options.stick, output(bench, options) / "everyday.json")
+
+
+def revoked(bench: Bench, options: argparse.Namespace) -> None:
+    """Let a desktop call with a stick that the laptop was told to forget; after `everyday`, with `up --hub`."""
+    run_revoked(bench, options.stick, output(bench, options) / "revoked.json")
+
+
+TRIALS = (Trial("everyday", everyday), Trial("revoked", revoked))

@@ -5,15 +5,17 @@ A paused machine stands for a desktop that has lost its cable, or slept: its sys
 
 from __future__ import annotations
 
+import argparse
 import mmap
 import os
 from pathlib import Path
 
-from .attack import Result
-from .bench import DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench
+from ..machines.bench import DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench
+from ..machines.machine import Machine
+from ..machines.shell import step
 from .facts import ask, laptop_checks, write_something
-from .machine import Machine
-from .shell import step
+from .result import Result
+from .trial import Trial, output
 from .watch import BEACON, LAPTOP_LOGIN, LOAD, RELEASED, Stage, Watch, event
 
 DIRTY_MIB = 32
@@ -84,3 +86,11 @@ def run_ghost(bench: Bench, stick: Path, report: Path) -> None:
         result.check("what the second desktop wrote is on the disk", holds(bench.disk(LAPTOP), own))
         result.check("not one byte of the ghost's work is", not holds(bench.disk(LAPTOP), marker))
     result.verdict()
+
+
+def ghost(bench: Bench, options: argparse.Namespace) -> None:
+    """Give a paused desktop up, start a second one, and let the first come back; needs `up --hub`."""
+    run_ghost(bench, options.stick, output(bench, options) / "ghost.json")
+
+
+TRIALS = (Trial("ghost", ghost),)

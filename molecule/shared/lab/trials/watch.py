@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from .bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
-from .console import Console, Seen
-from .machine import Firmware, Machine
-from .shell import LabError, say
+from ..machines.bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
+from ..machines.console import Console, Seen
+from ..machines.machine import Firmware, Machine
+from ..machines.shell import LabError, say
 
 KERNEL = r"Linux version \d"
 LOGIN = r"stiefel-laptop login:"

@@ -5,23 +5,23 @@ What the attacker does is in attacks.py, which runs in its machine; here is when
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from .bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench, link_local, mac, raw_mac
-from .cache import cache_dir, fingerprint, locked
-from .capture import FILE_HEADER, Needles, derived, frames, record, search
-from .io_loop import block
-from .machine import Machine
-from .shell import LabError, say, step
+from ..machines.bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench, link_local, mac, raw_mac
+from ..machines.cache import cache_dir, fingerprint, locked
+from ..machines.capture import FILE_HEADER, Needles, derived, frames, record, search
+from ..machines.machine import Machine
+from ..machines.shell import say, step
+from .guest import program
+from .guest.io_loop import block
+from .result import Result
+from .trial import OUTPUT, STICK, Argument, Trial, output
 from .watch import BEACON, LAPTOP_LOGIN, LOAD, MOVE, RELEASED, Watch
 
-HERE = Path(__file__).parent
 PACKAGES = ("python3-scapy",)
 SEED = "marked plaintext"
 PROGRESS = "/run/stiefel-io-loop"
@@ -47,36 +47,6 @@ FIRST_LOOK = (
 )
 ECHOES = ("replay_as_myself", "reflection")
 REPLAYS = ("replay", "replay_shuffled")
-
-
-@dataclass
-class Result:
-    """What the siege came to; it failed if anything was gained or a check does not hold."""
-
-    attacks: list[dict[str, Any]] = field(default_factory=list)
-    checks: dict[str, bool] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def check(self, what: str, holds: bool) -> None:
-        """Note something that must hold."""
-        say(f"{'ok' if holds else 'NOT SO'}: {what}")
-        self.checks[what] = holds
-
-    @contextmanager
-    def kept(self, report: Path) -> Iterator[None]:
-        """Whatever happens, leave a report of what was found until then."""
-        try:
-            yield
-        finally:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(json.dumps(asdict(self), indent=2) + "\n")
-
-    def verdict(self) -> None:
-        """Raise LabError with every attack that gained something and every check that does not hold."""
-        wrong = [f"{one['attack']} on the {one['victim']}: {one['gained']}" for one in self.attacks if one["gained"]]
-        wrong += [check for check, holds in self.checks.items() if not holds]
-        if wrong:
-            raise LabError("the siege did harm:\n" + "\n".join(f"  * {what}" for what in wrong))
 
 
 def prepared_attacker(bench: Bench) -> Path:
@@ -109,7 +79,7 @@ class Siege:
             self.bench.start_attacker(backing=prepared_attacker(self.bench))
         with step("attacker: until one can log in"):
             self.attacker.wait_ssh(seconds=LOGIN_SECONDS)
-        self.attacker.put((HERE / "attacks.py").read_bytes(), "attacks.py")
+        self.attacker.put(program("attacks").read_bytes(), "attacks.py")
         found = self.attacker.ssh(f"grep -l {mac(ATTACKER)} /sys/class/net/*/address")
         self._interface = found.split("/")[4]
         self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
@@ -211,7 +181,7 @@ def attack_server(siege: Siege) -> None:
     """Attack the server while the target reads and writes; not one byte may be wrong, and it must go on."""
     recording = siege.record()
     target = siege.bench.machine(DESKTOP)
-    target.put((HERE / "io_loop.py").read_bytes(), "io_loop.py")
+    target.put(program("io_loop").read_bytes(), "io_loop.py")
     target.ssh(f"sudo systemd-run --quiet --unit=stiefel-io-loop python3 $PWD/io_loop.py '{SEED}' {PROGRESS}")
     wait = f"until test -s {PROGRESS}; do sleep 1; done; cat {PROGRESS}"
     before = json.loads(target.ssh(wait, seconds=300))
@@ -277,3 +247,12 @@ def run_siege(bench: Bench, stick: Path, keys: Path, report: Path) -> None:
         attack_laptop(siege, [*REPLAYS, *ECHOES], siege.record())
         attack_client(siege, DESKTOP2, [*REPLAYS, "silencing"], "recording.pcap")
     result.verdict()
+
+
+def attack(bench: Bench, options: argparse.Namespace) -> None:
+    """Let a third machine attack laptop, client and server, with a session going on; needs `up --hub`."""
+    run_siege(bench, options.stick, options.keys, output(bench, options) / "attack.json")
+
+
+KEYS = Argument("--keys", type=Path, required=True, help="the key file, whose keys must not be on the cable")
+TRIALS = (Trial("attack", attack, (STICK, OUTPUT, KEYS)),)
