@@ -8,7 +8,7 @@ from stiefel_agent.protocol.crypto import Ephemeral, Random
 from stiefel_agent.protocol.discovery import Address, Answerer, Challenged, Datagram, Exchange, Proven, Seeker
 from stiefel_agent.protocol.handshake import Asked, ClientHandshake, Granted, Ready, Received, Send, ServerHandshake
 from stiefel_agent.protocol.keys import Key
-from stiefel_agent.protocol.messages import Challenge, Facts, Grant, Stage, Tunnel
+from stiefel_agent.protocol.messages import Challenge, Facts, Grant, Stage, Tunnel, machine_of
 
 KEY = Key("stick", bytes(range(32)))
 OTHER_KEY = Key("other", bytes(range(32, 64)))
@@ -21,9 +21,9 @@ LAPTOP: Address = ("fe80::5054:ff:fe00:1", 61570, 0, CLIENT_INTERFACE)
 
 AUTOKEXEC = Challenge(Stage.AUTOKEXEC, "laptop")
 SERVER = Challenge(Stage.SERVER, "laptop", 61570)
-FACTS = Facts("desktop", bytes(range(100, 132)))
+FACTS = Facts("desktop", bytes(range(100, 132)), machine_of(KEY.secret, "product_uuid=desktop 1"))
 TUNNEL = Tunnel(bytes(range(200, 232)), 61572, IPv6Address("fd73::1"), IPv6Address("fd73::2"))
-GRANT = Grant(TUNNEL, 10809, "disk", 4, 512, 61571)
+GRANT = Grant(TUNNEL, 10809, bytes(range(16)).hex(), 4, 512, 61571)
 
 
 class Drawn:

@@ -30,6 +30,7 @@ printable = st.characters().filter(str.isprintable)
 names = st.text(printable, max_size=64).filter(lambda text: len(text.encode()) <= 64)
 ports = st.integers(1, 65535)
 keys = st.binary(min_size=32, max_size=32)
+machines = st.binary(min_size=16, max_size=16)
 numbers = st.integers(0, 2**32 - 1)
 
 challenges = st.builds(Challenge, st.just(Stage.SERVER), names, ports) | st.builds(
@@ -45,7 +46,7 @@ MESSAGES = [
     (challenges, Challenge.decode, DATAGRAM_PAYLOAD),
     (st.builds(Proof, names), Proof.decode, DATAGRAM_PAYLOAD),
     (notices, Notice.decode, DATAGRAM_PAYLOAD),
-    (st.builds(Facts, names, keys), Facts.decode, RECORD_PAYLOAD),
+    (st.builds(Facts, names, keys, machines), Facts.decode, RECORD_PAYLOAD),
     (grants | busies, messages.decode_answer, RECORD_PAYLOAD),
     (st.just(Empty()), Empty.decode, RECORD_PAYLOAD),
 ]
@@ -119,6 +120,7 @@ def test_text_that_arrives_is_checked_likewise(field):
         Notice(NoticeState.COUNTDOWN, -1),
         Notice(NoticeState.COUNTDOWN, 2**32),
         Facts("desktop", bytes(31)),
+        Facts("desktop", bytes(32), bytes(15)),
         Busy("desktop", -1),
         Tunnel(bytes(33), 61572, IPv6Address("::1"), IPv6Address("::2")),
         replace(TUNNEL, port=0),
@@ -176,3 +178,25 @@ def test_another_version_is_not_a_datagram():
     datagram = messages.seal_datagram(bytes(32), Kind.BEACON, bytes(16), b"", b"")
     with pytest.raises(MessageError):
         messages.datagram_nonce(b"\2" + datagram[1:])
+
+
+def test_a_desktop_is_known_again_by_its_stick_and_by_nobody_else():
+    here, there = (messages.machine_of(bytes(range(32)), f"product_uuid={name}") for name in ("one", "two"))
+    again = messages.machine_of(bytes(range(32)), "product_uuid=one")
+    facts = Facts("desktop", bytes(32), here)
+    assert facts.same_machine(Facts("renamed", bytes(range(32)), again))
+    assert not facts.same_machine(Facts("desktop", bytes(32), there))
+    assert messages.machine_of(bytes(32), "product_uuid=one") != here
+
+
+def test_a_desktop_without_serial_numbers_is_never_taken_for_the_same_one():
+    nameless = Facts("desktop", bytes(32), messages.machine_of(bytes(range(32)), ""))
+    assert nameless.machine == bytes(16)
+    assert not nameless.same_machine(nameless)
+
+
+def test_an_exports_name_is_new_each_time_and_does_not_show():
+    drawn = {messages.new_export() for _ in range(4)}
+    assert len(drawn) == 4
+    assert {len(name) for name in drawn} == {32}
+    assert GRANT.export not in repr(GRANT)

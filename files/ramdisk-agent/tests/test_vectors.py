@@ -117,7 +117,7 @@ def test_grant_by_the_document():
     assert payload[70] == 4
     assert int.from_bytes(payload[71:75], "big") == 512
     assert int.from_bytes(payload[75:77], "big") == 61571
-    assert payload[77:] == b"disk".ljust(64, b"\0")
+    assert payload[77:] == bytes(range(16)).hex().encode().ljust(64, b"\0")
 
 
 def test_bundle_by_the_document():

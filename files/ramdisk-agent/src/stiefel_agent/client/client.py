@@ -7,20 +7,19 @@ import select
 import socket
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from stiefel_agent import config
 from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, PassphraseError, StiefelError
 from stiefel_agent.face import screen, status
 from stiefel_agent.face.console import event, say
-from stiefel_agent.machine import kexec, link, netdev, tunnel
+from stiefel_agent.machine import firmware, kexec, link, netdev, tunnel
 from stiefel_agent.protocol import session
 from stiefel_agent.protocol.bundle import Decoder, Manifest, Part
 from stiefel_agent.protocol.discovery import Address, Challenged, Noticed, Seeker
 from stiefel_agent.protocol.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
 from stiefel_agent.protocol.keys import Key, LockedKey
-from stiefel_agent.protocol.messages import Busy, Facts, Grant, Stage, displayable
+from stiefel_agent.protocol.messages import Busy, Facts, Grant, Stage, displayable, machine_of
 
 BEACON_SECONDS = 1.0
 RETRY_SECONDS = 5.0
@@ -28,7 +27,6 @@ SILENCE_SECONDS = 30.0
 """A server that says nothing for so long, in the midst of a session's beginning, is given up."""
 MOVED_SECONDS = 5.0
 """After so long without an answer from a laptop's address, its name at another address is the same laptop."""
-_DMI = Path("/sys/class/dmi/id")
 _ADVICE = (
     "Is the cable in at both ends, and is the laptop switched on? It may be in its normal system or in server mode.",
     "Still nothing? The stick must be of this laptop: see docs/troubleshooting.md, or write the stick anew.",
@@ -81,6 +79,7 @@ class Client:
 
     def __init__(self, key: Key, desktop: str) -> None:
         self._seeker, self._desktop = Seeker(key), desktop
+        self._machine = machine_of(key.secret, firmware.identity())
         self._steps = Steps()
         self._screen = screen.Screen(f"desktop {desktop}", self._steps.all)
         self._laptop = ""
@@ -159,7 +158,7 @@ class Client:
         self._screen.finish(self._steps.search, f"{self._laptop} on {found.interface.name}")
         self._screen.start(self._steps.receive)
         private_key = tunnel.new_private_key()
-        facts = Facts(self._desktop, tunnel.public_key(private_key))
+        facts = Facts(self._desktop, tunnel.public_key(private_key), self._machine)
         handshake = ClientHandshake(found.challenged.exchange, facts)
         with (
             _dial(found.challenged) as connection,
@@ -263,9 +262,7 @@ def _wireguard(grant: Grant, preshared_key: bytes, private_key: str) -> session.
 
 def desktop_name() -> str:
     """Return what the firmware calls this machine, for people."""
-    paths = (_DMI / name for name in ("sys_vendor", "product_name"))
-    words = [path.read_text(errors="replace").strip() for path in paths if path.exists()]
-    return displayable(" ".join(words) or "desktop")
+    return displayable(firmware.model() or "desktop")
 
 
 def unlock(entry: Key | LockedKey) -> Key:

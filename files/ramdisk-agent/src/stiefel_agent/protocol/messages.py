@@ -5,8 +5,9 @@ Everything that is parsed here has already been authenticated, except a datagram
 Decoders raise MessageError and nothing else.
 """
 
+import os
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from ipaddress import IPv6Address
 from typing import Any, ClassVar, Self
@@ -28,6 +29,10 @@ CLIENT_HELLO_SIZE = 1 + 2 * crypto.NONCE_SIZE + crypto.POINT_SIZE + crypto.TAG_S
 SERVER_HELLO_SIZE = crypto.NONCE_SIZE + crypto.POINT_SIZE + crypto.TAG_SIZE
 PUBLIC_KEY_SIZE = 32
 """Bytes of a WireGuard (Curve25519) public key."""
+EXPORT_BYTES = 16
+"""Random bytes of an export's name."""
+MACHINE_SIZE = 16
+"""Bytes that stand for one desktop; all zero: it has nothing that tells it from others."""
 
 
 class Kind(StrEnum):
@@ -47,6 +52,7 @@ class Kind(StrEnum):
     READY = "server>client ready"
     PRESHARED_KEY = "client=server wireguard preshared key"
     RELEASE_TOKEN = "client>server release token"
+    MACHINE = "client>server machine"
 
     @property
     def label(self) -> bytes:
@@ -241,19 +247,36 @@ class Facts:
     """The desktop's name: shown as who holds the disk."""
     wireguard_public_key: bytes
     """32 bytes, made for this session."""
+    machine: bytes = bytes(MACHINE_SIZE)
+    """The very same desktop with the very same stick has the same (see `machine_of`); all zero: it cannot tell."""
 
-    _LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"!{NAME_SIZE}s{PUBLIC_KEY_SIZE}s")
+    _LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"!{NAME_SIZE}s{PUBLIC_KEY_SIZE}s{MACHINE_SIZE}s")
 
     def encode(self) -> bytes:
         """Return the payload; raises MessageError if a field is out of its range."""
         _require(len(self.wireguard_public_key) == PUBLIC_KEY_SIZE, "a WireGuard key has 32 bytes")
-        return self._LAYOUT.pack(pack_text(self.desktop), self.wireguard_public_key)
+        _require(len(self.machine) == MACHINE_SIZE, "a machine has 16 bytes")
+        return self._LAYOUT.pack(pack_text(self.desktop), self.wireguard_public_key, self.machine)
+
+    def same_machine(self, other: Self) -> bool:
+        """Say whether both are surely one desktop with one stick; without anything unique, nobody can say so."""
+        return self.machine == other.machine and any(self.machine)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Parse a padded payload; raises MessageError."""
-        desktop, public_key = unpack(cls._LAYOUT, payload)
-        return cls(unpack_text(desktop), public_key)
+        desktop, public_key, machine = unpack(cls._LAYOUT, payload)
+        return cls(unpack_text(desktop), public_key, machine)
+
+
+def machine_of(secret: bytes, identity: str) -> bytes:
+    """Return `Facts.machine` for what the firmware says of a desktop (its serial numbers; empty: nothing unique).
+
+    `secret` is the stick's key: who has another one cannot tell which desktop it was.
+    """
+    if not identity:
+        return bytes(MACHINE_SIZE)
+    return crypto.derive(secret, Kind.MACHINE.label, crypto.digest(identity.encode()))[:MACHINE_SIZE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +341,8 @@ class Grant:
     tunnel: Tunnel | None
     """None means stiefel_encryption: none; then NBD and release are on the link itself."""
     nbd_port: int
-    export: str
-    """Name of the NBD export."""
+    export: str = field(repr=False)
+    """Name of the NBD export, drawn for this session (see `new_export`): who does not know it gets no disk."""
     connections: int
     """NBD connections to open, 1 to 16."""
     block_size: int
@@ -351,6 +374,11 @@ class Grant:
         _require(1 <= self.nbd_port <= 65535 and 1 <= self.release_port <= 65535, "port out of range")
         _require(1 <= self.connections <= 16, "connections out of range")
         _require(self.block_size in (1 << power for power in range(9, 17)), "block size out of range")
+
+
+def new_export(random: crypto.Random = os.urandom) -> str:
+    """Return a name for one session's export: 16 random bytes as 32 hexadecimal digits."""
+    return random(EXPORT_BYTES).hex()
 
 
 def decode_answer(payload: bytes) -> Grant | Busy:

@@ -83,7 +83,7 @@ class Nbd:
     """The export: TCP port, name (at most 255 bytes), number of connections, logical sector size in bytes."""
 
     port: int
-    export: str
+    export: str = field(repr=False)
     connections: int
     block_size: int
 
