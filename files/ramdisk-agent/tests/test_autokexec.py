@@ -1,47 +1,11 @@
-"""What the target is started with, which kernel, and who is told."""
+"""Who is told, and what holds a move up."""
 
 import json
 import os
 import pty
 from pathlib import Path
 
-import pytest
-
-from stiefel_agent.config import AutokexecConfig
-from stiefel_agent.errors import NothingToBoot
-from stiefel_agent.laptop.autokexec import held_up_by, newest_kernel, target_command_line, tell_users, terminals
-
-
-def test_the_target_gets_the_laptops_command_line() -> None:
-    running = "BOOT_IMAGE=/boot/vmlinuz-6.12 root=UUID=1-2 ro quiet console=tty0"
-    line = target_command_line(running, AutokexecConfig()).split()
-    assert line == ["root=UUID=1-2", "ro", "quiet", "console=tty0", "noresume", "stiefel.role=target"]
-
-
-def test_the_target_never_resumes_and_never_believes_to_be_a_server() -> None:
-    running = "root=/dev/x resume=UUID=3 resume_offset=5 stiefel.role=server initrd=\\initrd.img"
-    line = target_command_line(running, AutokexecConfig()).split()
-    assert line == ["root=/dev/x", "noresume", "stiefel.role=target"]
-
-
-def test_parameters_are_added_and_dropped_by_name() -> None:
-    settings = AutokexecConfig(target_args="panic=5 video=1", target_args_dropped=("splash",))
-    line = target_command_line("root=/dev/x splash splash=silent", settings)
-    assert line == "root=/dev/x noresume panic=5 video=1 stiefel.role=target"
-
-
-def test_the_newest_kernel_that_has_a_target_initrd_is_taken(tmp_path: Path) -> None:
-    for version in ("6.12.9-amd64", "6.12.38+deb13-amd64", "6.12.107+deb13-amd64", "6.13.1-amd64"):
-        (tmp_path / f"vmlinuz-{version}").touch()
-        if not version.startswith("6.13"):
-            (tmp_path / f"initrd.img-{version}").touch()
-    assert newest_kernel(tmp_path, tmp_path) == "6.12.107+deb13-amd64"
-
-
-def test_without_one_the_remedy_is_named(tmp_path: Path) -> None:
-    (tmp_path / "vmlinuz-6.12").touch()
-    with pytest.raises(NothingToBoot, match=r"--tags nbd_root.*6\.12"):
-        newest_kernel(tmp_path, tmp_path)
+from stiefel_agent.laptop.autokexec import held_up_by, tell_users, terminals
 
 
 def test_who_works_in_a_terminal_is_told_and_nothing_in_the_text_can_steer_it() -> None:

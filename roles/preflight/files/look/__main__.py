@@ -188,7 +188,7 @@ def by_name(table: str, column: int) -> Iterator[tuple[int, str]]:
 def kernel(report: Report, settings: AutokexecConfig) -> None:
     """Look at the kernel and command line that the target will get."""
     installed = sorted(path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*"))
-    line = autokexec.target_command_line(Path("/proc/cmdline").read_text(), settings)
+    line = autokexec.target_line(installed[-1] if installed else "", settings).text
     report.facts.append(("kernels", ", ".join(installed) or "none in /boot"))
     report.facts.append(("target's command line", line))
     if not installed:

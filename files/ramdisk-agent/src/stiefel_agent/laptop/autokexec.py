@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
 import select
 import socket
 import subprocess
@@ -22,8 +21,10 @@ from typing import NoReturn
 
 from stiefel_agent import config
 from stiefel_agent.config import AutokexecConfig
-from stiefel_agent.errors import NothingToBoot, NotNow, StiefelError
+from stiefel_agent.errors import NotNow, StiefelError
 from stiefel_agent.face.console import event, say
+from stiefel_agent.laptop import boot, command_line, tables
+from stiefel_agent.laptop.command_line import TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
 from stiefel_agent.machine import disk, kexec, link, netdev
 from stiefel_agent.protocol import session
@@ -32,13 +33,10 @@ from stiefel_agent.protocol.keys import unlocked
 from stiefel_agent.protocol.messages import Challenge, Stage, displayable
 
 RAMDISK = Path("/var/lib/stiefel/ramdisk")
-TARGETS = Path("/var/lib/stiefel/target")
 TERMINAL_SECONDS = 1.0
 CONTROL = Path("/run/stiefel/autokexec.sock")
 LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
 LIST_INHIBITORS = (*LOGIND, "ListInhibitors")
-_NEVER_IN_TARGET = ("BOOT_IMAGE", "initrd", "resume", "resume_offset", "noresume", "hibernate", "stiefel.role")
-"""Parameters that are about this boot or about hibernation; a target must not resume what is not its own."""
 
 
 class Command(Enum):
@@ -50,33 +48,9 @@ class Command(Enum):
     """Said by udev: the network adapter that was set as a trigger has appeared."""
 
 
-def target_command_line(running: str, settings: AutokexecConfig) -> str:
-    """Return the target's command line: the running system's, without what cannot be right on another machine."""
-    dropped = (*_NEVER_IN_TARGET, *settings.target_args_dropped)
-    words = [word for word in running.split() if word.partition("=")[0] not in dropped]
-    return " ".join([*words, "noresume", *settings.target_args.split(), "stiefel.role=target"])
-
-
-def _version_key(version: str) -> list[tuple[int, str]]:
-    """Return what sorts kernel versions as people read them: numbers as numbers."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", version) if part]
-
-
-def newest_kernel(boot: Path = Path("/boot"), targets: Path = TARGETS) -> str:
-    """Return the newest kernel that has a target's initrd: the one the laptop itself would boot next.
-
-    Raises NothingToBoot.
-    """
-    versions = [path.name.removeprefix("vmlinuz-") for path in boot.glob("vmlinuz-*")]
-    usable = [version for version in versions if (targets / f"initrd.img-{version}").exists()]
-    if not usable:
-        raise NothingToBoot(f"kernels: {', '.join(versions) or 'none'}")
-    return max(usable, key=_version_key)
-
-
 def load_server(settings: AutokexecConfig) -> None:
     """Load the ramdisk as server, with key and bundle appended, for `systemctl kexec`. Raises StiefelError."""
-    version = newest_kernel()
+    version = boot.kernel_for_target()
     chosen = disk.describe(settings.disk) if settings.disk else disk.disk_below("/")
     disk.refuse_hibernated(chosen.path)
     server = config.ServerConfig(
@@ -94,19 +68,25 @@ def load_server(settings: AutokexecConfig) -> None:
                 ("kernel", RAMDISK / "vmlinuz"),
                 ("initrd", RAMDISK / "initrd.img"),
                 (f"{folder}/vmlinuz", Path("/boot") / f"vmlinuz-{version}"),
-                (f"{folder}/initrd.img", TARGETS / f"initrd.img-{version}"),
+                (f"{folder}/initrd.img", boot.TARGETS / f"initrd.img-{version}"),
             )
         }
-        running = Path("/proc/cmdline").read_text()
         texts = {
             str(config.KEY_FILE).lstrip("/"): config.KEY_FILE.read_bytes(),
             str(config.SERVER_FILE).lstrip("/"): json.dumps(asdict(server)).encode(),
-            f"{folder}/cmdline": target_command_line(running, settings).encode(),
+            f"{folder}/cmdline": target_line(version, settings).text.encode(),
             f"{folder}/kernel-version": version.encode(),
         }
         kernel, initrd = files.pop("kernel"), files.pop("initrd")
         arguments = f"stiefel.role=server quiet loglevel=3 panic=30 {settings.kernel_args}".strip()
         kexec.load(kexec.System(kernel, initrd, arguments, {**texts, **files}))
+
+
+def target_line(version: str, settings: AutokexecConfig, root: Path = Path("/")) -> TargetLine:
+    """Return what the target will be started with, from what this laptop runs with now."""
+    running, table = (root / "proc/cmdline").read_text(), root / "etc/crypttab"
+    entries = tables.crypttab(table.read_text()) if table.exists() else []
+    return command_line.target_line(running, settings, boot.cable_modules_of(version, root), entries)
 
 
 def inhibitor() -> str:
