@@ -27,8 +27,9 @@ def traces(secret: bytes) -> tuple[bytes, ...]:
 
 
 def secrets(key_file: Path) -> list[bytes]:
-    """Return the keys of a key file."""
-    return [base64.b64decode(entry["key"]) for entry in json.loads(key_file.read_text())["keys"]]
+    """Return the keys of a laptop's key file, and the private halves of its pairs."""
+    entries = json.loads(key_file.read_text())["keys"]
+    return [base64.b64decode(entry[field]) for entry in entries for field in ("key", "laptop_private")]
 
 
 def files(build: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import check_secrets
 import pytest
 
 SECRET = bytes(range(7, 39))
+PRIVATE = bytes(range(107, 139))
 
 
 @pytest.fixture
@@ -17,8 +18,9 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(check_secrets, "LOGS", ())
     folder = tmp_path / "build"
     (folder / "key").mkdir(parents=True)
-    keys = [{"name": "stick", "key": base64.b64encode(SECRET).decode()}]
-    (folder / "key/key.json").write_text(json.dumps({"version": 1, "keys": keys}))
+    halves = {"key": SECRET, "laptop_private": PRIVATE}
+    entry = {"name": "stick"} | {name: base64.b64encode(half).decode() for name, half in halves.items()}
+    (folder / "key/key.json").write_text(json.dumps({"version": 2, "keys": [entry]}))
     (folder / "stiefel-usb.img").write_bytes(b"boot" + SECRET)
     (folder / "log").write_text("nothing to see\n")
     return folder
@@ -30,8 +32,8 @@ def test_what_is_made_to_hold_the_key_may_hold_it(build: Path) -> None:
 
 @pytest.mark.parametrize(
     "trace",
-    [SECRET, base64.b64encode(SECRET), SECRET.hex().encode(), hashlib.sha256(SECRET).hexdigest().encode()],
-    ids=["bytes", "base64", "hex", "hash"],
+    [SECRET, base64.b64encode(SECRET), SECRET.hex().encode(), hashlib.sha256(SECRET).hexdigest().encode(), PRIVATE],
+    ids=["bytes", "base64", "hex", "hash", "laptop's private half"],
 )
 def test_a_trace_in_a_log_is_found(build: Path, trace: bytes) -> None:
     (build / "log").write_bytes(b"before " + trace + b" after")

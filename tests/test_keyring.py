@@ -25,8 +25,16 @@ def keyring(*arguments: object, passphrase: str = "", fails: bool = False) -> di
     return {"message": done.stderr} if fails else json.loads(done.stdout)
 
 
+UNCHANGED = {"changed": False, "added": [], "removed": [], "upgraded": []}
+
+
 def entries(path: Path) -> dict[str, str]:
     return {entry["name"]: entry.get("key", "sealed") for entry in json.loads(path.read_text())["keys"]}
+
+
+def halves(path: Path) -> set[str]:
+    """All that is secret in a laptop's key file."""
+    return {entry[field] for entry in json.loads(path.read_text())["keys"] for field in ("key", "laptop_private")}
 
 
 @pytest.fixture
@@ -48,13 +56,14 @@ def test_only_its_owner_reads_the_ring(ring: Path) -> None:
 
 def test_what_is_there_is_kept(ring: Path) -> None:
     before = ring.read_bytes()
-    assert keyring("ring", ring, "red", "blue") == {"changed": False, "added": [], "removed": []}
+    assert keyring("ring", ring, "red", "blue") == UNCHANGED
     assert ring.read_bytes() == before
 
 
 def test_a_removed_name_is_revoked_and_the_others_stay(ring: Path) -> None:
     red = entries(ring)["red"]
-    assert keyring("ring", ring, "red", "green") == {"changed": True, "added": ["green"], "removed": ["blue"]}
+    told = keyring("ring", ring, "red", "green")
+    assert told == {"changed": True, "added": ["green"], "removed": ["blue"], "upgraded": []}
     assert entries(ring)["red"] == red
 
 
@@ -66,9 +75,9 @@ def test_a_name_that_returns_gets_another_key(ring: Path) -> None:
 
 
 def test_rotation_keeps_no_key(ring: Path) -> None:
-    before = set(entries(ring).values())
+    before = halves(ring)
     assert keyring("ring", ring, "red", "blue", "--rotate")["changed"]
-    assert before.isdisjoint(entries(ring).values())
+    assert before.isdisjoint(halves(ring))
 
 
 def test_check_changes_nothing(ring: Path) -> None:
@@ -82,6 +91,33 @@ def test_a_stick_carries_its_key_and_no_other(ring: Path, tmp_path: Path) -> Non
     assert keyring("stick", ring, "blue", carried)["changed"]
     assert entries(carried) == {"blue": entries(ring)["blue"]}
     assert stat.S_IMODE(carried.stat().st_mode) == 0o600
+    assert not keyring("stick", ring, "blue", carried)["changed"]
+
+
+def test_the_laptops_private_half_stays_off_the_stick(ring: Path, tmp_path: Path) -> None:
+    private = [entry["laptop_private"] for entry in json.loads(ring.read_text())["keys"]]
+    assert len(set(private)) == 2
+    for passphrase in ("", "käse"):
+        keyring("stick", ring, "blue", tmp_path / "blue.json", passphrase=passphrase)
+        carried = (tmp_path / "blue.json").read_text()
+        assert "laptop_public" in carried
+        assert not any(half in carried for half in private)
+
+
+def test_a_ring_of_version_1_keeps_its_keys_gets_its_pairs_once_and_makes_its_sticks_anew(
+    ring: Path, tmp_path: Path
+) -> None:
+    before = entries(ring)
+    old = [{"name": name, "key": key} for name, key in before.items()]
+    ring.write_text(json.dumps({"version": 1, "keys": old}))
+    carried = tmp_path / "blue.json"
+    carried.write_text(json.dumps({"version": 1, "keys": old[1:]}))
+    assert "--tags key" in keyring("stick", ring, "blue", carried, fails=True)["message"]
+    assert keyring("ring", ring, "red", "blue", "--check")["upgraded"] == ["red", "blue"]
+    assert keyring("ring", ring, "red", "blue") == UNCHANGED | {"changed": True, "upgraded": ["red", "blue"]}
+    assert entries(ring) == before
+    assert keyring("ring", ring, "red", "blue") == UNCHANGED
+    assert keyring("stick", ring, "blue", carried)["changed"]
     assert not keyring("stick", ring, "blue", carried)["changed"]
 
 
@@ -116,4 +152,4 @@ def test_a_damaged_ring_is_refused_not_overwritten(ring: Path) -> None:
 
 def test_no_output_holds_a_key(ring: Path) -> None:
     told = json.dumps(keyring("ring", ring, "red", "blue", "--rotate"))
-    assert not any(secret in told for secret in entries(ring).values())
+    assert not any(secret in told for secret in halves(ring))

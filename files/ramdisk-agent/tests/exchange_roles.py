@@ -19,7 +19,7 @@ from stiefel_agent.errors import ExportFailed
 from stiefel_agent.face.console import event
 from stiefel_agent.machine import disk, kexec, link, netdev, tunnel
 from stiefel_agent.machine.disk import Disk
-from stiefel_agent.protocol.keys import unlocked
+from stiefel_agent.protocol.keys import carried, unlocked
 from stiefel_agent.server import export, server
 
 
@@ -86,7 +86,7 @@ def _client(folder: Path) -> None:
         raise SystemExit(0)
 
     kexec.execute = execute  # type: ignore[assignment]
-    key = unlocked(config.read_keys(folder / "key.json"))[0]
+    key = client.unlock(carried(config.read_keys(folder / "key.json")))
     client.Client(key, json.loads((folder / "name.json").read_text())).run()
 
 

@@ -14,6 +14,7 @@ from pairing import (
     KEY,
     LAPTOP,
     SERVER,
+    STICK,
     Conversation,
     Drawn,
     Pair,
@@ -21,7 +22,7 @@ from pairing import (
 
 from stiefel_agent.protocol import keys
 from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
-from stiefel_agent.protocol.crypto import Ephemeral, derive
+from stiefel_agent.protocol.crypto import KeyPair, derive
 from stiefel_agent.protocol.discovery import Challenged, Datagram, Proven
 from stiefel_agent.protocol.messages import Kind, Notice, NoticeState
 
@@ -56,13 +57,14 @@ def discovery() -> dict[str, str]:
 def handshake() -> dict[str, str]:
     """The nonces, the six messages and the secrets of a session that was granted."""
     scalars = [int.from_bytes(sha256(seed).digest(), "big") for seed in (b"client ephemeral", b"server ephemeral")]
-    conversation = Conversation(Pair(SERVER), ephemerals=(Ephemeral(scalars[0]), Ephemeral(scalars[1])))
+    conversation = Conversation(Pair(SERVER), ephemerals=(KeyPair(scalars[0]), KeyPair(scalars[1])))
     exchange = conversation.exchange
     conversation.finish()
     assert conversation.granted
     secrets = conversation.granted.secrets
     values = {"Nc": exchange.client_nonce, "Ns": exchange.server_nonce}
-    values |= {"ECDH": Ephemeral(scalars[0]).agree(Ephemeral(scalars[1]).public)}
+    values |= {"ee": KeyPair(scalars[0]).agree(KeyPair(scalars[1]).public)}
+    values |= {"es": KeyPair(scalars[0]).agree(STICK.laptop_public)}
     values |= dict(zip(Conversation.NAMES, conversation.messages, strict=True))
     values |= {"bundle key": secrets.bundle_key, "preshared key": secrets.preshared_key}
     values |= {"release token": secrets.release_token}
@@ -87,8 +89,8 @@ def bundle() -> dict[str, object]:
 
 def key_file() -> dict[str, object]:
     """One entry of each form, as parsed JSON."""
-    locked = keys.lock(KEY, PASSPHRASE, SCRYPT, Drawn("key file"))
-    files = {"plain": [KEY], "locked": [locked]}
+    locked = keys.lock(STICK, PASSPHRASE, SCRYPT, Drawn("key file"))
+    files = {"laptop": [KEY], "stick": [STICK], "locked": [locked]}
     return {"passphrase": PASSPHRASE} | {name: json.loads(keys.serialise(made)) for name, made in files.items()}
 
 

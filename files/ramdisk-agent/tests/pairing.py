@@ -4,14 +4,15 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv6Address
 
-from stiefel_agent.protocol.crypto import Ephemeral, Random
+from stiefel_agent.protocol.crypto import KeyPair, Random
 from stiefel_agent.protocol.discovery import Address, Answerer, Challenged, Datagram, Exchange, Proven, Seeker
 from stiefel_agent.protocol.handshake import Asked, ClientHandshake, Granted, Ready, Received, Send, ServerHandshake
-from stiefel_agent.protocol.keys import Key
+from stiefel_agent.protocol.keys import Key, StickKey
 from stiefel_agent.protocol.messages import Challenge, Facts, Grant, Stage, Tunnel, machine_of
 
-KEY = Key("stick", bytes(range(32)))
-OTHER_KEY = Key("other", bytes(range(32, 64)))
+KEY = Key("stick", bytes(range(32)), sha256(b"laptop").digest())
+OTHER_KEY = Key("other", bytes(range(32, 64)), sha256(b"other laptop").digest())
+STICK, OTHER_STICK = KEY.for_stick(), OTHER_KEY.for_stick()
 
 CLIENT_INTERFACE = 7
 CLIENT: Address = ("fe80::5054:ff:fe00:2", 40000, 0, 3)
@@ -47,7 +48,7 @@ class Pair:
 
     challenge: Challenge = SERVER
     laptop_keys: tuple[Key, ...] = (KEY,)
-    client_key: Key = KEY
+    client_key: StickKey = STICK
     laptop_random: Random = field(default_factory=lambda: Drawn("laptop"))
     client_random: Random = field(default_factory=lambda: Drawn("client"))
 
@@ -78,10 +79,10 @@ class Conversation:
         self,
         pair: Pair | None = None,
         *,
-        client_exchange: Exchange | None = None,
+        client_exchange: Exchange[StickKey] | None = None,
         client_random: Random | None = None,
         server_random: Random | None = None,
-        ephemerals: tuple[Ephemeral | None, Ephemeral | None] = (None, None),
+        ephemerals: tuple[KeyPair | None, KeyPair | None] = (None, None),
     ) -> None:
         self.pair = pair or Pair()
         self.exchange = client_exchange or self.pair.challenged().exchange

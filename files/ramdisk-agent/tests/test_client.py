@@ -7,7 +7,7 @@ from stiefel_agent.protocol.messages import Challenge, Stage
 
 FIRST: Address = ("fe80::1", 61570, 0, 3)
 SECOND: Address = ("fe80::2", 61570, 0, 3)
-EXCHANGE = Exchange(Key("red", bytes(32)), bytes(16), bytes(16))
+EXCHANGE = Exchange(Key.generate("red").for_stick(), bytes(16), bytes(16))
 
 
 def challenged(laptop: str, source: Address) -> Challenged:

@@ -12,7 +12,7 @@ from stiefel_agent.protocol.keys import Key
 from stiefel_agent.protocol.messages import NoticeState
 
 COUNTDOWN = 10
-EXCHANGE = Exchange(Key("red", bytes(32)), bytes(16), bytes(16))
+EXCHANGE = Exchange(Key("red", bytes(32), bytes(31) + b"\1"), bytes(16), bytes(16))
 
 
 def desktop(name: str = "Big PC", port: int = 1) -> Proven:

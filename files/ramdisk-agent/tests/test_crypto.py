@@ -52,8 +52,8 @@ def test_stretch_agrees_with_rfc_7914():
 
 
 def test_agree_agrees_with_rfc_5903_section_8_1():
-    ours = crypto.Ephemeral(0xC88F01F510D9AC3F70A292DAA2316DE544E9AAB8AFE84049C62A9C57862D1433)
-    theirs = crypto.Ephemeral(0xC6EF9C5D78AE012A011164ACB397CE2088685D8F06BF9BE0B283AB46476BEE53)
+    ours = crypto.KeyPair(0xC88F01F510D9AC3F70A292DAA2316DE544E9AAB8AFE84049C62A9C57862D1433)
+    theirs = crypto.KeyPair(0xC6EF9C5D78AE012A011164ACB397CE2088685D8F06BF9BE0B283AB46476BEE53)
     assert ours.public.hex() == (
         "04dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180"
         "5271a0461cdb8252d61f1c456fa3e59ab1f45b33accf5f58389e0577b8990bb3"
@@ -63,7 +63,7 @@ def test_agree_agrees_with_rfc_5903_section_8_1():
 
 
 def test_fresh_pairs_agree_and_differ():
-    ours, theirs = crypto.Ephemeral(), crypto.Ephemeral()
+    ours, theirs = crypto.KeyPair(), crypto.KeyPair()
     assert ours.agree(theirs.public) == theirs.agree(ours.public)
     assert ours.public != theirs.public
 
@@ -81,10 +81,10 @@ def _point(x: int, y: int) -> bytes:
         _point(1, 1),
         _point(P256_PRIME, P256_PRIME),
         _point(2**256 - 1, 2**256 - 1),
-        b"\x02" + crypto.Ephemeral(1).public[1:33],
-        b"\x02" + crypto.Ephemeral(1).public[1:],
-        crypto.Ephemeral(1).public + b"\0",
-        crypto.Ephemeral(1).public[:-1],
+        b"\x02" + crypto.KeyPair(1).public[1:33],
+        b"\x02" + crypto.KeyPair(1).public[1:],
+        crypto.KeyPair(1).public + b"\0",
+        crypto.KeyPair(1).public[:-1],
     ],
     ids=[
         "empty",
@@ -101,13 +101,13 @@ def _point(x: int, y: int) -> bytes:
 )
 def test_agree_refuses_what_is_not_an_uncompressed_point_of_the_curve(public):
     with pytest.raises(SealError):
-        crypto.Ephemeral(5).agree(public)
+        crypto.KeyPair(5).agree(public)
 
 
 @given(st.binary(min_size=65, max_size=65).map(lambda data: b"\x04" + data[1:]))
 def test_agree_never_raises_anything_but_seal_error(public):
     with pytest.raises(SealError):
-        crypto.Ephemeral(5).agree(public)
+        crypto.KeyPair(5).agree(public)
 
 
 @given(st.binary(max_size=300), st.binary(max_size=40))
@@ -145,7 +145,7 @@ from stiefel_agent.protocol import crypto
 assert not any(name.endswith((".DH", ".ECC")) for name in sys.modules), "key agreement loaded before its use"
 sealed = crypto.seal(bytes(32), bytes(16), b"ad", b"text")
 assert crypto.unseal(bytes(32), bytes(16), b"ad", sealed) == b"text"
-ours, theirs = crypto.Ephemeral(2), crypto.Ephemeral(3)
+ours, theirs = crypto.KeyPair(2), crypto.KeyPair(3)
 assert ours.agree(theirs.public) == theirs.agree(ours.public)
 crypto.derive(bytes(32), b"purpose"), crypto.stretch(b"a", b"b", 16, 1, 1)
 loaded = {name.split(".")[0] for name in sys.modules} & {"Crypto", "Cryptodome"}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
-from pairing import AUTOKEXEC, CLIENT, CLIENT_INTERFACE, KEY, LAPTOP, OTHER_KEY, SERVER, Drawn, Pair
+from pairing import AUTOKEXEC, CLIENT, CLIENT_INTERFACE, KEY, LAPTOP, OTHER_KEY, OTHER_STICK, SERVER, STICK, Drawn, Pair
 
 from stiefel_agent.errors import MessageError
 from stiefel_agent.protocol import discovery
@@ -18,12 +18,13 @@ from stiefel_agent.protocol.discovery import (
     Exchange,
     Memory,
     Noticed,
+    OtherVersion,
     Proven,
     Seeker,
     TokenBucket,
 )
 from stiefel_agent.protocol.keys import Key
-from stiefel_agent.protocol.messages import DATAGRAM_SIZE, Challenge, Notice, NoticeState, Stage
+from stiefel_agent.protocol.messages import DATAGRAM_SIZE, VERSION, Challenge, Notice, NoticeState, Stage
 
 COUNTDOWN = Notice(NoticeState.COUNTDOWN, 10)
 
@@ -35,6 +36,11 @@ def _source(number: int) -> Address:
 def _send(made: object) -> bytes:
     assert isinstance(made, Datagram)
     return made.data
+
+
+def _unanswered(heard: object) -> bool:
+    """Nothing is sent; a changed version byte may be worth a line in the journal."""
+    return heard is None or isinstance(heard, OtherVersion)
 
 
 def _change(data: bytes, draw: st.DataObject) -> bytes:
@@ -76,7 +82,7 @@ def test_a_server_tells_its_port_and_wants_no_proof():
 
 
 def test_any_key_of_the_laptop_will_do_and_its_name_is_known():
-    ring = tuple(Key(f"stick{n}", bytes([n]) * 32) for n in range(16))
+    ring = tuple(Key(f"stick{n}", bytes([n]) * 32, KEY.laptop_private) for n in range(16))
     for key in ring:
         assert Pair(AUTOKEXEC, ring, key).proven().exchange.key.name == key.name
 
@@ -103,7 +109,7 @@ def test_a_lost_challenge_proof_or_notice_is_made_good_by_the_next_beacon():
 
 
 def test_two_laptops_may_answer_one_beacon():
-    seeker = Seeker(KEY)
+    seeker = Seeker(STICK)
     beacon = seeker.beacon(CLIENT_INTERFACE, 0.0)
     for number in (1, 2):
         answerer = Answerer([KEY], Challenge(Stage.AUTOKEXEC, f"laptop{number}"))
@@ -133,8 +139,8 @@ def test_notices_are_read_long_after_the_last_beacon():
 
 
 def test_another_key_is_not_answered_and_answers_nothing():
-    assert Pair(AUTOKEXEC).answerer.receive(Seeker(OTHER_KEY).beacon(3, 0.0), CLIENT, 0.0) is None
-    stranger = Pair(AUTOKEXEC, (OTHER_KEY,), OTHER_KEY)
+    assert Pair(AUTOKEXEC).answerer.receive(Seeker(OTHER_STICK).beacon(3, 0.0), CLIENT, 0.0) is None
+    stranger = Pair(AUTOKEXEC, (OTHER_KEY,), OTHER_STICK)
     pair = Pair(AUTOKEXEC)
     pair.seeker.beacon(CLIENT_INTERFACE, 0.0)
     challenge = stranger.answerer.receive(stranger.seeker.beacon(3, 0.0), CLIENT, 0.0)
@@ -144,8 +150,8 @@ def test_another_key_is_not_answered_and_answers_nothing():
 def test_a_proof_with_another_key_proves_nothing():
     pair = Pair(AUTOKEXEC)
     challenged = pair.challenged()
-    forged = replace(challenged, exchange=replace(challenged.exchange, key=OTHER_KEY))
-    proof = Seeker(OTHER_KEY).prove(forged, "desktop")
+    forged = replace(challenged, exchange=replace(challenged.exchange, key=OTHER_STICK))
+    proof = Seeker(OTHER_STICK).prove(forged, "desktop")
     assert pair.answerer.receive(proof.data, CLIENT, 0.0) is None
     assert isinstance(pair.answerer.receive(pair.seeker.prove(challenged, "d").data, CLIENT, 0.0), Proven)
 
@@ -155,7 +161,7 @@ def test_a_changed_datagram_is_not_answered(draw, victim):
     pair = Pair(AUTOKEXEC)
     beacon = pair.seeker.beacon(CLIENT_INTERFACE, 0.0)
     if victim == "beacon":
-        assert pair.answerer.receive(_change(beacon, draw), CLIENT, 0.0) is None
+        assert _unanswered(pair.answerer.receive(_change(beacon, draw), CLIENT, 0.0))
         return
     challenge = _send(pair.answerer.receive(beacon, CLIENT, 0.0))
     if victim == "challenge":
@@ -165,7 +171,7 @@ def test_a_changed_datagram_is_not_answered(draw, victim):
     assert isinstance(heard, Challenged)
     proof = pair.seeker.prove(heard, "desktop").data
     if victim == "proof":
-        assert pair.answerer.receive(_change(proof, draw), CLIENT, 0.0) is None
+        assert _unanswered(pair.answerer.receive(_change(proof, draw), CLIENT, 0.0))
         return
     proven = pair.answerer.receive(proof, CLIENT, 0.0)
     assert isinstance(proven, Proven)
@@ -173,13 +179,24 @@ def test_a_changed_datagram_is_not_answered(draw, victim):
     assert pair.seeker.receive(_change(notice, draw), LAPTOP, 0.0) is None
 
 
-@given(st.binary(max_size=300) | st.binary(min_size=191, max_size=191).map(lambda data: b"\1" + data))
+@given(st.binary(max_size=300) | st.binary(min_size=191, max_size=191).map(lambda data: bytes([VERSION]) + data))
 def test_garbage_is_not_answered(data):
     pair = Pair(AUTOKEXEC)
     pair.proven()
     pair.challenged()
-    assert pair.answerer.receive(data, CLIENT, 9.0) is None
+    assert _unanswered(pair.answerer.receive(data, CLIENT, 9.0))
     assert pair.seeker.receive(data, LAPTOP, 9.0) is None
+
+
+def test_another_version_is_told_of_once_and_never_answered():
+    pair = Pair(AUTOKEXEC)
+    old = b"\1" + pair.seeker.beacon(CLIENT_INTERFACE, 0.0)[1:]
+    far = ("2001:db8::1", *CLIENT[1:])
+    for data, source in ((old[:-1], CLIENT), (b"\0" + old[1:], CLIENT), (old, far)):
+        assert pair.answerer.receive(data, source, 0.0) is None
+    assert pair.answerer.receive(old, CLIENT, 0.0) == OtherVersion(1)
+    assert pair.answerer.receive(old, CLIENT, 0.0) is None
+    assert isinstance(pair.answerer.receive(b"\2" + old[1:], CLIENT, 0.0), Datagram)
 
 
 @pytest.mark.parametrize("host", ["2001:db8::1", "::1", "ff12::1", "10.0.0.1", "", "fe80::1::2"])
@@ -321,7 +338,7 @@ class Wire(RuleBasedStateMachine):
         if isinstance(made, Proven):
             self.proven.append(made)
             return self.pair.answerer.notice(made, COUNTDOWN).data
-        return made.data if made else data
+        return made.data if isinstance(made, Datagram) else data
 
     @rule(target=recorded, data=recorded, host=st.integers(1, 3), interface=st.integers(1, 3))
     def client_receives(self, data, host, interface):
@@ -361,7 +378,7 @@ def test_a_flood_of_garbage_costs_no_cryptography_beyond_the_budget(monkeypatch)
     monkeypatch.setattr(discovery, "open_datagram", lambda *args: trials.append(args) or unseal(*args))
     pair, noise = Pair(AUTOKEXEC), Drawn("noise")
     for number in range(5000):
-        pair.answerer.receive(b"\1" + noise(191), _source(number), number / 1000)
+        pair.answerer.receive(bytes([VERSION]) + noise(191), _source(number), number / 1000)
     assert len(trials) <= discovery.TRIALS_BURST + 5 * discovery.TRIALS_PER_SECOND
 
 
@@ -370,7 +387,14 @@ def test_garbage_of_another_shape_and_replays_cost_no_cryptography_at_all(monkey
     beacon = pair.seeker.beacon(CLIENT_INTERFACE, 0.0)
     pair.answerer.receive(beacon, CLIENT, 0.0)
     monkeypatch.setattr(discovery, "open_datagram", lambda *_: pytest.fail("cryptography"))
-    shapes = b"", b"\1", b"\1" + noise(190), b"\1" + noise(192), b"\2" + beacon[1:], beacon
+    shapes = (
+        b"",
+        bytes([VERSION]),
+        bytes([VERSION]) + noise(190),
+        bytes([VERSION]) + noise(192),
+        bytes(1) + beacon[1:],
+        beacon,
+    )
     for data in shapes:
         assert pair.answerer.receive(data, CLIENT, 1.0) is None
 
@@ -379,7 +403,7 @@ def test_a_flood_of_strangers_does_not_disturb_an_exchange_under_way():
     pair, noise = Pair(AUTOKEXEC), Drawn("noise")
     proof = pair.seeker.prove(pair.challenged(), "desktop").data
     for number in range(1000):
-        pair.answerer.receive(b"\1" + noise(191), _source(1000 + number), 0.0)
+        pair.answerer.receive(bytes([VERSION]) + noise(191), _source(1000 + number), 0.0)
     assert isinstance(pair.answerer.receive(proof, CLIENT, 0.0), Proven)
 
 

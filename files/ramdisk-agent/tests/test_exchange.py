@@ -103,7 +103,7 @@ def configure(folder: Path, **settings: object) -> None:
 def desktop_folder(tmp_path: Path, name: str, key: Key) -> Path:
     folder = tmp_path / name
     folder.mkdir()
-    (folder / "key.json").write_text(serialise([key]))
+    (folder / "key.json").write_text(serialise([key.for_stick()]))
     (folder / "name.json").write_text(json.dumps(name))
     return folder
 

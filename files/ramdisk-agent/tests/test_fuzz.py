@@ -12,18 +12,18 @@ from random import Random
 
 import pytest
 from make_vectors import FOLDER
-from pairing import AUTOKEXEC, CLIENT, FACTS, KEY, LAPTOP, SERVER, Conversation, Pair
+from pairing import AUTOKEXEC, CLIENT, FACTS, KEY, LAPTOP, OTHER_KEY, SERVER, Conversation, Pair
 
 from stiefel_agent.errors import BundleError, HandshakeError, KeyFileError, MessageError
 from stiefel_agent.protocol import discovery, keys, messages
 from stiefel_agent.protocol.bundle import Decoder, Encoder, Manifest, describe
-from stiefel_agent.protocol.crypto import Ephemeral
-from stiefel_agent.protocol.discovery import Proven
+from stiefel_agent.protocol.crypto import KeyPair
+from stiefel_agent.protocol.discovery import OtherVersion, Proven
 from stiefel_agent.protocol.handshake import ClientHandshake, ServerHandshake
 
 COUNT = int(os.environ.get("STIEFEL_FUZZ", "6000"))
 SEED = int(os.environ.get("STIEFEL_FUZZ_SEED", "1"))
-FIXED = Ephemeral(12345), Ephemeral(67890)
+FIXED = KeyPair(12345), KeyPair(67890)
 SECONDS_EACH = 1 / discovery.TRIALS_PER_SECOND
 """Time passes so quickly that every datagram is within the budget and meets the cryptography."""
 
@@ -57,7 +57,7 @@ class Mutator:
         if random.random() < 0.3:
             data = data[: messages.DATAGRAM_SIZE].ljust(messages.DATAGRAM_SIZE, b"\0")
         if random.random() < 0.3:
-            data[:1] = b"\1"
+            data[:1] = bytes([messages.VERSION])
         return bytes(data)
 
     def _flip(self, data: bytearray) -> None:
@@ -84,7 +84,7 @@ class Target:
     """Everything that takes bytes from the wire, in the states in which it does."""
 
     def __init__(self) -> None:
-        self.pairs = [Pair(AUTOKEXEC, (KEY, keys.Key("second", bytes(32)))), Pair(SERVER)]
+        self.pairs = [Pair(AUTOKEXEC, (KEY, OTHER_KEY)), Pair(SERVER)]
         self.now = 0.0
         self.refresh()
 
@@ -101,7 +101,8 @@ class Target:
 
     def _datagram(self, data: bytes) -> None:
         for pair in self.pairs:
-            assert pair.answerer.receive(data, CLIENT, self.now) is None
+            heard = pair.answerer.receive(data, CLIENT, self.now)
+            assert heard is None or isinstance(heard, OtherVersion)
             assert pair.seeker.receive(data, LAPTOP, self.now) is None
 
     def _hellos(self, data: bytes) -> None:

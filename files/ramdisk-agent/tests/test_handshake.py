@@ -6,11 +6,11 @@ from itertools import cycle, takewhile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairing import FACTS, GRANT, KEY, OTHER_KEY, Conversation, Drawn, Pair
+from pairing import FACTS, GRANT, KEY, OTHER_KEY, OTHER_STICK, STICK, Conversation, Drawn, Pair
 
-from stiefel_agent.errors import HandshakeError, MessageError
+from stiefel_agent.errors import HandshakeError, MessageError, SealError
 from stiefel_agent.protocol import handshake
-from stiefel_agent.protocol.crypto import Ephemeral
+from stiefel_agent.protocol.crypto import KeyPair, derive, seal
 from stiefel_agent.protocol.discovery import CHALLENGE_SECONDS, Exchange
 from stiefel_agent.protocol.handshake import (
     Asked,
@@ -22,9 +22,18 @@ from stiefel_agent.protocol.handshake import (
     ServerHandshake,
     State,
 )
-from stiefel_agent.protocol.messages import CLIENT_HELLO_SIZE, RECORD_SIZE, SERVER_HELLO_SIZE, Busy, Facts
+from stiefel_agent.protocol.keys import Key
+from stiefel_agent.protocol.messages import (
+    CLIENT_HELLO_SIZE,
+    RECORD_SIZE,
+    SERVER_HELLO_SIZE,
+    VERSION,
+    Busy,
+    Facts,
+    Kind,
+)
 
-FIXED = Ephemeral(12345), Ephemeral(67890)
+FIXED = KeyPair(12345), KeyPair(67890)
 """Ephemeral keys are slow to make; tests that do not look at them share these."""
 COUNT = len(Conversation.NAMES)
 
@@ -168,13 +177,13 @@ def test_garbage_ends_the_attempt_at_every_step(count, data):
 
 def test_a_hello_of_another_version_ends_the_attempt():
     conversation = _talk().run(1)
-    _refused(conversation, b"\2" + conversation.messages[0][1:])
+    _refused(conversation, b"\1" + conversation.messages[0][1:])
 
 
 def test_a_client_with_another_key_ends_the_attempt_and_leaves_the_challenge():
     pair = Pair()
     exchange = pair.challenged().exchange
-    forger = ClientHandshake(replace(exchange, key=OTHER_KEY), FACTS)
+    forger = ClientHandshake(replace(exchange, key=OTHER_STICK), FACTS)
     with pytest.raises(HandshakeError):
         ServerHandshake(pair.answerer.challenges).feed(forger.hello(), 0.0)
     honest = ClientHandshake(exchange, FACTS)
@@ -182,15 +191,91 @@ def test_a_client_with_another_key_ends_the_attempt_and_leaves_the_challenge():
 
 
 def test_a_server_with_another_key_ends_the_attempt():
-    pair = Pair(laptop_keys=(OTHER_KEY,), client_key=OTHER_KEY)
+    pair = Pair(laptop_keys=(OTHER_KEY,), client_key=OTHER_STICK)
     exchange = pair.challenged().exchange
-    honest = ClientHandshake(replace(exchange, key=KEY), FACTS)
+    honest = ClientHandshake(replace(exchange, key=STICK), FACTS)
     honest.hello()
     helper = ClientHandshake(exchange, FACTS)
     sent = ServerHandshake(pair.answerer.challenges).feed(helper.hello(), 0.0)
     assert isinstance(sent, Send)
     with pytest.raises(HandshakeError):
         honest.feed(sent.data)
+
+
+# Who has the stick's key, and would like to play its laptop
+
+
+def _impostor() -> Key:
+    """What a thief of the stick has: its key, and a pair of his own where the laptop's private half should be."""
+    return Key(STICK.name, STICK.secret, OTHER_KEY.laptop_private)
+
+
+def test_who_has_the_sticks_key_learns_nothing_as_its_laptop():
+    pair = Pair(laptop_keys=(_impostor(),))
+    desktop = ClientHandshake(pair.challenged().exchange, FACTS)
+    impostor = ServerHandshake(pair.answerer.challenges)
+    hello = impostor.feed(desktop.hello(), 0.0)
+    assert isinstance(hello, Send)
+    facts = desktop.feed(hello.data)
+    assert isinstance(facts, Send)
+    with pytest.raises(HandshakeError):
+        impostor.feed(facts.data, 0.0)
+
+
+@pytest.mark.parametrize("private", [OTHER_KEY.laptop_private, bytes(31) + b"\1"], ids=["own pair", "known pair"])
+def test_who_has_the_sticks_key_can_neither_read_facts_nor_grant_a_disk_of_his_own(private):
+    """In the middle, he answers the hello himself, and tries whatever he could compute."""
+    pair = Pair()
+    exchange = pair.challenged().exchange
+    desktop, own = ClientHandshake(exchange, FACTS, ephemeral=FIXED[0]), FIXED[1]
+    hello = desktop.hello()
+    label = Kind.SERVER_HELLO.label
+    sealed = seal(derive(STICK.secret, label), bytes(16), label + exchange.nonces + hello[17:33], own.public)
+    facts = desktop.feed(bytes(16) + sealed)
+    assert isinstance(facts, Send)
+    client_public = FIXED[0].public
+    for es in (bytes(32), KeyPair.of(private).agree(client_public), own.agree(STICK.laptop_public)):
+        guess = handshake._Session(
+            ee=own.agree(client_public),
+            es=es,
+            laptop_public=STICK.laptop_public,
+            exchange=exchange,
+            client_hello=hello,
+            server_hello=bytes(16) + sealed,
+        )
+        with pytest.raises(SealError):
+            guess.open(Kind.FACTS, facts.data)
+        with pytest.raises(SealError):
+            desktop._session.open(Kind.ANSWER, guess.seal(Kind.ANSWER, GRANT.encode()))
+    with pytest.raises(HandshakeError):
+        desktop.feed(guess.seal(Kind.ANSWER, GRANT.encode()))
+
+
+def test_who_carries_hellos_between_desktop_and_laptop_with_the_sticks_key_is_a_desktop_and_no_more():
+    """Two halves of a man in the middle: the laptop serves him as the stick's bearer, the desktop does not."""
+    real, fake = Pair(), Pair(laptop_keys=(_impostor(),))
+    desktop, towards_desktop = (
+        ClientHandshake(fake.challenged().exchange, FACTS),
+        ServerHandshake(fake.answerer.challenges),
+    )
+    towards_laptop, laptop = (
+        ClientHandshake(real.challenged().exchange, FACTS),
+        ServerHandshake(real.answerer.challenges),
+    )
+    served = laptop.feed(towards_laptop.feed(laptop.feed(towards_laptop.hello(), 0.0).data).data, 0.0)
+    assert isinstance(served, Asked)
+    facts = desktop.feed(towards_desktop.feed(desktop.hello(), 0.0).data)
+    with pytest.raises(HandshakeError):
+        towards_desktop.feed(facts.data, 0.0)
+    with pytest.raises(HandshakeError):
+        desktop.feed(laptop.grant(GRANT))
+
+
+def test_a_stick_with_a_public_key_off_the_curve_ends_the_attempt():
+    pair = Pair()
+    exchange = replace(pair.challenged().exchange, key=replace(STICK, laptop_public=b"\4" + b"\1" * 64))
+    conversation = _talk(pair=pair, client_exchange=exchange).run(2)
+    _refused(conversation, conversation.messages[-1])
 
 
 def test_a_challenge_makes_one_session():
@@ -223,17 +308,17 @@ def test_a_challenge_grows_old():
 
 def test_a_stranger_costs_the_server_no_cryptography(monkeypatch):
     server = ServerHandshake(Pair().answerer.challenges)
-    for name in ("derive", "unseal", "seal", "Ephemeral"):
+    for name in ("derive", "unseal", "seal", "KeyPair"):
         monkeypatch.setattr(handshake, name, lambda *_: pytest.fail("cryptography"))
     with pytest.raises(HandshakeError):
-        server.feed(b"\1" + Drawn("stranger")(CLIENT_HELLO_SIZE - 1), 0.0)
+        server.feed(bytes([VERSION]) + Drawn("stranger")(CLIENT_HELLO_SIZE - 1), 0.0)
 
 
 def test_who_knows_a_challenge_but_no_key_costs_the_server_no_public_key_work(monkeypatch):
     pair = Pair()
     exchange = pair.challenged().exchange
-    hello = ClientHandshake(replace(exchange, key=OTHER_KEY), FACTS).hello()
-    monkeypatch.setattr(handshake, "Ephemeral", lambda *_: pytest.fail("public-key work"))
+    hello = ClientHandshake(replace(exchange, key=OTHER_STICK), FACTS).hello()
+    monkeypatch.setattr(handshake, "KeyPair", lambda *_: pytest.fail("public-key work"))
     with pytest.raises(HandshakeError):
         ServerHandshake(pair.answerer.challenges).feed(hello, 0.0)
 
@@ -255,12 +340,15 @@ def test_two_sessions_with_one_key_share_no_secret():
 
 
 def test_secrets_depend_on_each_thing_that_made_them():
-    """On the agreement above all: whoever has the key and a recording has everything here but that."""
+    """On the agreements above all: whoever has the key and a recording has everything here but those."""
     exchange = Exchange(KEY, b"c" * 16, b"s" * 16)
-    inputs = {"shared": b"e" * 32, "exchange": exchange, "client_hello": b"hello", "server_hello": b"hello"}
+    inputs = {"ee": b"e" * 32, "es": b"s" * 32, "laptop_public": b"public", "exchange": exchange}
+    inputs |= {"client_hello": b"hello", "server_hello": b"hello"}
     changes = [
         {},
-        {"shared": b"E" * 32},
+        {"ee": b"E" * 32},
+        {"es": b"S" * 32},
+        {"laptop_public": b"Public"},
         {"exchange": replace(exchange, key=OTHER_KEY)},
         {"exchange": replace(exchange, client_nonce=b"C" * 16)},
         {"exchange": replace(exchange, server_nonce=b"S" * 16)},
@@ -272,7 +360,7 @@ def test_secrets_depend_on_each_thing_that_made_them():
 
 
 def test_ephemeral_keys_are_new_in_every_session():
-    publics = {Ephemeral().public for _ in range(4)}
+    publics = {KeyPair().public for _ in range(4)}
     assert len(publics) == 4
     clients = [ClientHandshake(Pair().challenged().exchange, FACTS, Drawn("same")).hello() for _ in range(2)]
     assert clients[0] != clients[1]
@@ -285,7 +373,7 @@ def test_secrets_do_not_show():
     shown = repr([conversation.asked, conversation.granted, vars(conversation.client), vars(conversation.server)])
     assert conversation.granted
     secrets = conversation.granted.secrets
-    for secret in (secrets.bundle_key, secrets.preshared_key, secrets.release_token, KEY.secret):
+    for secret in (secrets.bundle_key, secrets.preshared_key, secrets.release_token, KEY.secret, KEY.laptop_private):
         assert repr(secret)[2:-1] not in shown
         assert secret.hex() not in shown
 

@@ -1,3 +1,4 @@
+import base64
 import json
 from dataclasses import replace
 
@@ -5,18 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stiefel_agent.errors import KeyFileError, PassphraseError
-from stiefel_agent.protocol import keys
-from stiefel_agent.protocol.keys import Key, LockedKey, ScryptParameters
+from stiefel_agent.errors import KeyFileError, OldKeyFile, PassphraseError
+from stiefel_agent.protocol import crypto, keys
+from stiefel_agent.protocol.keys import Key, LockedKey, ScryptParameters, StickKey
 
 CHEAP = ScryptParameters(bytes(range(16)), n=1 << 14)
-KEY = Key("stick", bytes(range(32)))
-LOCKED = keys.lock(KEY, "Grüße", CHEAP)
+PRIVATE = bytes(31) + b"\2"
+KEY = Key("stick", bytes(range(32)), PRIVATE)
+STICK = KEY.for_stick()
+LOCKED = keys.lock(STICK, "Grüße", CHEAP)
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True)
-plain = st.builds(Key, names, st.binary(min_size=32, max_size=32))
-locked = st.builds(LockedKey, names, st.just(CHEAP), st.binary(min_size=64, max_size=64))
-keyrings = st.lists(plain | locked, min_size=1, max_size=16, unique_by=lambda entry: entry.name)
+secrets = st.binary(min_size=32, max_size=32)
+privates = st.integers(1, crypto.ORDER - 1).map(lambda scalar: scalar.to_bytes(32, "big"))
+publics = st.binary(min_size=64, max_size=64).map(lambda data: b"\4" + data)
+laptops = st.builds(Key, names, secrets, privates)
+sticks = st.builds(StickKey, names, secrets, publics)
+locked = st.builds(LockedKey, names, st.just(CHEAP), st.binary(min_size=64, max_size=64), publics)
+keyrings = st.lists(laptops | sticks | locked, min_size=1, max_size=16, unique_by=lambda entry: entry.name)
 
 
 @given(keyrings)
@@ -25,14 +32,62 @@ def test_parse_reverses_serialise(entries):
 
 
 def test_the_documented_file_is_read():
-    text = '{"version": 1, "keys": [{"name": "stick", "key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}]}'
+    entry = '{"name": "stick", "key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "laptop_private": "%s"}'
+    text = '{"version": 2, "keys": [' + entry % base64.b64encode(PRIVATE).decode() + "]}"
     assert keys.parse(text) == (KEY,)
     assert keys.parse(text.encode()) == (KEY,)
 
 
 def _document(**changes):
-    entry = {"name": "stick", "key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="} | changes
-    return json.dumps({"version": 1, "keys": [entry]})
+    entry = {"name": "stick", "key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}
+    entry |= {"laptop_private": base64.b64encode(PRIVATE).decode()} | changes
+    return json.dumps({"version": 2, "keys": [entry]})
+
+
+OLD = '{"version": 1, "keys": [{"name": "stick", "key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}]}'
+
+
+def test_a_file_of_version_1_is_told_apart_and_can_be_upgraded_with_its_keys_kept():
+    with pytest.raises(OldKeyFile, match="--tags key"):
+        keys.parse(OLD)
+    (first,), (second,) = keys.upgraded(OLD), keys.upgraded(OLD)
+    assert (first.name, first.secret) == (KEY.name, KEY.secret)
+    assert first.laptop_private != second.laptop_private
+
+
+@pytest.mark.parametrize("text", ["", _document(), OLD.replace("AAEC", "AA"), OLD.replace('"key"', '"sealed"')])
+def test_nothing_but_a_laptops_file_of_version_1_is_upgraded(text):
+    with pytest.raises(KeyFileError):
+        keys.upgraded(text)
+
+
+def test_a_stick_never_gets_the_laptops_private_half():
+    assert PRIVATE not in (STICK.secret, STICK.laptop_public)
+    for entry in (STICK, LOCKED):
+        assert keys.carried([entry]) == entry
+        assert base64.b64encode(PRIVATE).decode() not in keys.serialise([entry])
+    for entries in ([KEY], [STICK, replace(STICK, name="other")], []):
+        with pytest.raises(KeyFileError):
+            keys.carried(entries)
+
+
+@pytest.mark.parametrize("private", [bytes(32), b"\xff" * 32, crypto.ORDER.to_bytes(32, "big"), bytes(31), bytes(33)])
+def test_a_private_key_that_is_none_of_the_curve_is_refused(private):
+    with pytest.raises(KeyFileError):
+        Key("stick", bytes(32), private)
+
+
+def test_a_private_key_is_drawn_until_it_is_one():
+    draws = iter([bytes(32), b"\xff" * 32, PRIVATE])
+    assert crypto.new_private(lambda size: next(draws)) == PRIVATE
+
+
+@pytest.mark.parametrize("public", [b"", b"\4" + bytes(63), b"\2" + bytes(64), b"\4" + bytes(65)])
+def test_a_public_key_of_another_form_is_refused(public):
+    with pytest.raises(KeyFileError):
+        StickKey("stick", bytes(32), public)
+    with pytest.raises(KeyFileError):
+        LockedKey("stick", CHEAP, bytes(64), public)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +98,15 @@ def _document(**changes):
         "[]",
         "null",
         "[" * 60000,
-        '{"version": 1}',
-        '{"version": 1, "keys": []}',
+        '{"version": 2}',
         '{"version": 2, "keys": []}',
-        '{"version": 1, "keys": {}}',
-        '{"version": 1, "keys": [1]}',
-        _document().replace('"version": 1,', '"version": 1, "version": 1,'),
+        '{"version": 3, "keys": []}',
+        '{"version": true, "keys": []}',
+        '{"version": 2, "keys": {}}',
+        '{"version": 2, "keys": [1]}',
+        _document().replace('"version": 2,', '"version": 2, "version": 2,'),
+        _document(laptop_private=""),
+        _document(laptop_public="AAEC"),
         _document().replace('"name":', '"name": "stick", "name":'),
         _document(extra=1),
         _document(name=""),
@@ -86,7 +144,7 @@ json_values = st.recursive(
 
 @given(
     json_values,
-    st.sampled_from(["name", "scrypt", "sealed"]),
+    st.sampled_from(["name", "scrypt", "sealed", "laptop_public"]),
     st.sampled_from(["n", "r", "p", "salt"]),
     st.booleans(),
 )
@@ -110,16 +168,21 @@ def test_seventeen_keys_or_one_name_twice_are_refused_both_ways():
 def test_a_locked_key_opens_with_its_passphrase_only():
     (entry,) = keys.parse(keys.serialise([LOCKED]))
     assert isinstance(entry, LockedKey)
-    assert entry.unlock("Grüße") == KEY
-    assert entry.unlock("Gru\u0308ße") == KEY, "the same passphrase typed with a combining accent"
+    assert entry.unlock("Grüße") == STICK
+    assert entry.unlock("Gru\u0308ße") == STICK, "the same passphrase typed with a combining accent"
     with pytest.raises(PassphraseError):
         entry.unlock("Grusse")
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "other"}, {"scrypt": replace(CHEAP, n=1 << 15)}, {"sealed": bytes(64)}],
-    ids=["name", "scrypt", "sealed"],
+    [
+        {"name": "other"},
+        {"scrypt": replace(CHEAP, n=1 << 15)},
+        {"sealed": bytes(64)},
+        {"laptop_public": crypto.KeyPair(3).public},
+    ],
+    ids=["name", "scrypt", "sealed", "laptop_public"],
 )
 def test_a_locked_key_is_bound_to_its_name_and_parameters(change):
     with pytest.raises(PassphraseError):
@@ -145,24 +208,26 @@ def test_the_default_cost_is_owasps():
 
 
 def test_locking_draws_salt_and_nonce_anew():
-    parameters = [keys.lock(KEY, "", CHEAP).sealed for _ in range(2)]
+    parameters = [keys.lock(STICK, "", CHEAP).sealed for _ in range(2)]
     assert parameters[0] != parameters[1]
 
 
 @settings(max_examples=20)
-@given(st.binary(min_size=32, max_size=32))
+@given(privates)
 def test_a_secret_never_shows(secret):
-    key = Key("stick", secret)
-    for shown in (repr(key), str(key), repr([key]), repr(replace(LOCKED, sealed=secret * 2))):
+    key = Key("stick", secret, secret)
+    for shown in (repr(key), str(key), repr([key]), repr(replace(STICK, secret=secret))):
         assert repr(secret)[2:-1] not in shown
         assert secret.hex() not in shown
 
 
 def test_a_laptop_wants_its_keys_unlocked():
     assert keys.unlocked([KEY]) == (KEY,)
-    with pytest.raises(KeyFileError):
-        keys.unlocked([KEY, LOCKED])
+    for entry in (LOCKED, replace(STICK, name="other")):
+        with pytest.raises(KeyFileError):
+            keys.unlocked([KEY, entry])
 
 
 def test_generated_keys_differ():
-    assert Key.generate("a").secret != Key.generate("a").secret
+    one, other = Key.generate("a"), Key.generate("a")
+    assert len({one.secret, other.secret, one.laptop_private, other.laptop_private}) == 4

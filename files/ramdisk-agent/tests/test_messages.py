@@ -166,7 +166,7 @@ def test_every_datagram_has_one_size_and_opens_only_as_what_it_is():
 
 @given(st.binary(max_size=300))
 def test_the_outer_shape_is_size_and_version(data):
-    shaped = len(data) == DATAGRAM_SIZE and data[0] == 1
+    shaped = len(data) == DATAGRAM_SIZE and data[0] == messages.VERSION
     try:
         messages.datagram_nonce(data)
         assert shaped
@@ -177,7 +177,7 @@ def test_the_outer_shape_is_size_and_version(data):
 def test_another_version_is_not_a_datagram():
     datagram = messages.seal_datagram(bytes(32), Kind.BEACON, bytes(16), b"", b"")
     with pytest.raises(MessageError):
-        messages.datagram_nonce(b"\2" + datagram[1:])
+        messages.datagram_nonce(bytes([messages.VERSION + 1]) + datagram[1:])
 
 
 def test_a_desktop_is_known_again_by_its_stick_and_by_nobody_else():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import make_vectors
 import pytest
-from pairing import KEY
+from pairing import KEY, STICK
 
 from stiefel_agent.protocol import crypto, keys
 
@@ -30,7 +30,7 @@ def _hkdf(secret: bytes, salt: bytes, info: bytes) -> bytes:
 
 
 def _label(kind: str) -> bytes:
-    return b"stiefelsystem 1 " + kind.encode() + b"\0"
+    return b"stiefelsystem 2 " + kind.encode() + b"\0"
 
 
 @pytest.mark.parametrize("name", make_vectors.MAKERS)
@@ -67,7 +67,7 @@ def test_discovery_by_the_document():
     for name, data in sent.items():
         label = _label(kinds[name])
         assert len(data) == 192
-        assert data[0] == 1
+        assert data[0] == 2
         payload = crypto.unseal(_hkdf(SECRET, b"", label), data[1:17], label + seen[name], data[17:])
         assert payload == payloads[name].ljust(159, b"\0")
 
@@ -75,18 +75,20 @@ def test_discovery_by_the_document():
 def test_handshake_by_the_document():
     said = _bytes("handshake")
     nonces, client, server = said["Nc"] + said["Ns"], said["client hello"], said["server hello"]
-    assert client[:17] == b"\1" + said["Ns"]
+    assert client[:17] == b"\2" + said["Ns"]
     label = _label("client>server hello")
     client_point = crypto.unseal(_hkdf(SECRET, b"", label), client[17:33], label + nonces, client[33:])
     label = _label("server>client hello")
     associated = label + nonces + client[17:33]
     server_point = crypto.unseal(_hkdf(SECRET, b"", label), server[:16], associated, server[16:])
     scalar = int.from_bytes(sha256(b"client ephemeral").digest(), "big")
-    assert crypto.Ephemeral(scalar).public == client_point
-    assert crypto.Ephemeral(scalar).agree(server_point) == said["ECDH"]
+    assert crypto.KeyPair(scalar).public == client_point
+    assert crypto.KeyPair(scalar).agree(server_point) == said["ee"]
+    laptop = crypto.KeyPair(int.from_bytes(sha256(b"laptop").digest(), "big"))
+    assert laptop.agree(client_point) == said["es"]
 
-    transcript = sha256(_label("client=server transcript") + nonces + client + server).digest()
-    session = said["ECDH"] + SECRET
+    transcript = sha256(_label("client=server transcript") + laptop.public + nonces + client + server).digest()
+    session = said["ee"] + said["es"] + SECRET
     records = {
         "client>server facts": ("facts", said["facts payload"]),
         "server>client answer": ("answer", said["answer payload"]),
@@ -138,6 +140,7 @@ def test_bundle_by_the_document():
 def test_the_vectors_key_file_opens():
     vector = _vectors("key_file")
     (locked,) = keys.parse(json.dumps(vector["locked"]))
-    assert keys.parse(json.dumps(vector["plain"])) == (KEY,)
+    assert keys.parse(json.dumps(vector["laptop"])) == (KEY,)
+    assert keys.parse(json.dumps(vector["stick"])) == (STICK,)
     assert isinstance(locked, keys.LockedKey)
-    assert locked.unlock(vector["passphrase"]) == KEY
+    assert locked.unlock(vector["passphrase"]) == STICK

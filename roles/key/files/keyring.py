@@ -2,7 +2,8 @@
 """Keep the keys: one per stick on the laptop's keyring, and the one-key file that a stick carries.
 
     keyring.py ring FILE NAME... [--rotate] [--check]   FILE gets exactly these names; what is there is kept
-    keyring.py stick FILE NAME OUTPUT [--check]         OUTPUT gets NAME's key, sealed if there is a passphrase
+    keyring.py stick FILE NAME OUTPUT [--check]         OUTPUT gets NAME's key, sealed if there is a passphrase,
+                                                        and the public half of the laptop's pair, never the private
 
 A passphrase comes on standard input. Prints one JSON object without anything secret in it. Files are written
 whole, with mode 0600.
@@ -17,9 +18,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stiefel_agent.errors import PassphraseError, StiefelError
+from stiefel_agent.errors import OldKeyFile, PassphraseError, StiefelError
 from stiefel_agent.protocol import keys
-from stiefel_agent.protocol.keys import Entry, Key, LockedKey
+from stiefel_agent.protocol.keys import Entry, Key, LockedKey, StickKey
 
 
 def write_private(path: Path, text: str) -> None:
@@ -39,22 +40,35 @@ def read_entries(path: Path) -> tuple[Entry, ...]:
     return keys.parse(path.read_text()) if path.exists() else ()
 
 
+def read_ring(path: Path) -> tuple[tuple[Key, ...], bool]:
+    """Return a laptop's keys, and whether the file is of version 1: then each has got its new key pair just now."""
+    try:
+        return keys.unlocked(read_entries(path)), False
+    except OldKeyFile:
+        return keys.upgraded(path.read_text()), True
+
+
 def keep_ring(options: argparse.Namespace) -> dict[str, object]:
     """Bring the keyring to the wanted names, and return what that changed."""
-    kept = {key.name: key for key in keys.unlocked(read_entries(options.file)) if not options.rotate}
-    old = [entry.name for entry in read_entries(options.file)]
+    ring, was_old = read_ring(options.file)
+    kept = {key.name: key for key in ring if not options.rotate}
+    old = [key.name for key in ring]
     text = keys.serialise([kept.get(name) or Key.generate(name) for name in options.names])
     added = [name for name in options.names if name not in kept]
     removed = [name for name in old if name not in options.names]
-    changed = bool(added or removed or list(options.names) != old)
+    upgraded = [name for name in options.names if name in kept and was_old]
+    changed = bool(added or removed or upgraded or list(options.names) != old)
     if changed and not options.check:
         write_private(options.file, text)
-    return {"changed": changed, "added": added, "removed": removed}
+    return {"changed": changed, "added": added, "removed": removed, "upgraded": upgraded}
 
 
-def holds(path: Path, key: Key, passphrase: str) -> bool:
+def holds(path: Path, key: StickKey, passphrase: str) -> bool:
     """Return whether the file is a stick's with this very key, under this very passphrase if it has one."""
-    entries: Sequence[Entry] = read_entries(path)
+    try:
+        entries: Sequence[Entry] = read_entries(path)
+    except OldKeyFile:
+        return False
     if not passphrase or not entries or not isinstance(entries[0], LockedKey):
         return not passphrase and list(entries) == [key]
     try:
@@ -70,7 +84,7 @@ def keep_stick(options: argparse.Namespace) -> dict[str, object]:
         names = ", ".join(ring) or "none"
         raise SystemExit(f"usbdrive_stick is {options.name!r}, which has no key; key_sticks has: {names}")
     passphrase = sys.stdin.read().rstrip("\n")
-    key = ring[options.name]
+    key = ring[options.name].for_stick()
     changed = not holds(options.output, key, passphrase)
     if changed and not options.check:
         write_private(options.output, keys.serialise([keys.lock(key, passphrase) if passphrase else key]))

@@ -70,7 +70,7 @@ class SealError(StiefelError):
 
 
 class MessageError(StiefelError):
-    """A message does not have the form that version 1 of the protocol asks for."""
+    """A message does not have the form that this version of the protocol asks for."""
 
 
 class HandshakeError(StiefelError):
@@ -84,6 +84,14 @@ class BundleError(StiefelError):
 
 class KeyFileError(StiefelError):
     """The key file cannot be used. Remove it, make it anew (--tags key), then set up laptop and sticks again."""
+
+
+class OldKeyFile(KeyFileError):
+    """The key file was made by an older version of Stiefelsystem.
+
+    `ansible-playbook site.yml --tags key,autokexec` brings it up to date and keeps the keys. Then write the sticks
+    anew.
+    """
 
 
 class PassphraseError(StiefelError):

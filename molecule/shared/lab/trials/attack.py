@@ -207,8 +207,10 @@ def session_ends(siege: Siege) -> None:
 
 
 def secrets(keys: Path) -> dict[str, bytes]:
-    """The keys of a key file, by name."""
-    return {entry["name"]: base64.b64decode(entry["key"]) for entry in json.loads(keys.read_text())["keys"]}
+    """The keys and private halves of a laptop's key file, by name."""
+    entries = json.loads(keys.read_text())["keys"]
+    fields = ("key", "laptop_private")
+    return {f"{entry['name']} {field}": base64.b64decode(entry[field]) for entry in entries for field in fields}
 
 
 def search_capture(siege: Siege, keys: Path) -> None:

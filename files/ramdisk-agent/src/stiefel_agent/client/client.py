@@ -18,7 +18,7 @@ from stiefel_agent.protocol import session
 from stiefel_agent.protocol.bundle import Decoder, Manifest, Part
 from stiefel_agent.protocol.discovery import Address, Challenged, Noticed, Seeker
 from stiefel_agent.protocol.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
-from stiefel_agent.protocol.keys import Key, LockedKey
+from stiefel_agent.protocol.keys import LockedKey, StickKey, carried
 from stiefel_agent.protocol.messages import Busy, Facts, Grant, Stage, displayable, machine_of
 
 BEACON_SECONDS = 1.0
@@ -77,7 +77,7 @@ class Steps:
 class Client:
     """One desktop's way from power-on to the target's kernel."""
 
-    def __init__(self, key: Key, desktop: str) -> None:
+    def __init__(self, key: StickKey, desktop: str) -> None:
         self._seeker, self._desktop = Seeker(key), desktop
         self._machine = machine_of(key.secret, firmware.identity())
         self._steps = Steps()
@@ -265,7 +265,7 @@ def desktop_name() -> str:
     return displayable(firmware.model() or "desktop")
 
 
-def unlock(entry: Key | LockedKey) -> Key:
+def unlock(entry: StickKey | LockedKey) -> StickKey:
     """Return the stick's key, asking for its passphrase if it has one, until it is right."""
     while isinstance(entry, LockedKey):
         event("locked")
@@ -279,4 +279,4 @@ def unlock(entry: Key | LockedKey) -> Key:
 def main() -> NoReturn:
     """Run the client on the ramdisk's first console."""
     screen.wake_console()
-    Client(unlock(config.read_keys()[0]), desktop_name()).run()
+    Client(unlock(carried(config.read_keys())), desktop_name()).run()

@@ -28,7 +28,7 @@ from stiefel_agent.laptop.command_line import TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
 from stiefel_agent.machine import disk, kexec, link, netdev
 from stiefel_agent.protocol import session
-from stiefel_agent.protocol.discovery import Answerer, Datagram, Proven
+from stiefel_agent.protocol.discovery import Answerer, Datagram, OtherVersion, Proven
 from stiefel_agent.protocol.keys import unlocked
 from stiefel_agent.protocol.messages import Challenge, Stage, displayable
 
@@ -37,6 +37,12 @@ TERMINAL_SECONDS = 1.0
 CONTROL = Path("/run/stiefel/autokexec.sock")
 LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
 LIST_INHIBITORS = (*LOGIND, "ListInhibitors")
+
+
+_OTHER_VERSION = (
+    "a desktop here speaks another version of Stiefelsystem, so it gets no answer. Run `ansible-playbook site.yml` "
+    "for this laptop and write the stick anew (--tags usbdrive)"
+)
 
 
 class Command(Enum):
@@ -177,6 +183,8 @@ class Autokexec:
                 self._wire.send(answer)
             elif isinstance(answer, Proven):
                 self._do(self._decider.proven(answer, time.monotonic()))
+            elif isinstance(answer, OtherVersion):
+                say(_OTHER_VERSION)
         if self._control.fileno() in readable:
             self._obey(self._control.recv(16).decode(errors="replace"))
         self._do(self._decider.tick(time.monotonic()))

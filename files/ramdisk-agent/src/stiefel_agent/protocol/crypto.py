@@ -8,9 +8,10 @@ lacks it and the laptop's autokexec needs no key agreement.
 import hashlib
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from stiefel_agent.errors import SealError
 
@@ -22,10 +23,16 @@ TAG_SIZE = 16
 """Bytes of an EAX tag, never shortened."""
 POINT_SIZE = 65
 """Bytes of a P-256 public key: SEC 1 (2.3.3) uncompressed, 0x04 and two coordinates of 32 bytes."""
+UNCOMPRESSED = 4
+"""First byte of such a point."""
 CURVE = "P-256"
 """The one curve that pycryptodome's `Protocol.DH` has both in Debian 13's version (3.20) and in PyPI's
 newest.
 """
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""The order of P-256's group (SEC 2, section 2.4.2): private keys are the integers from 1 to one less."""
+PRIVATE_SIZE = 32
+"""Bytes of a P-256 private key, big-endian."""
 
 Readable = bytes | bytearray | memoryview
 Random = Callable[[int], bytes]
@@ -85,26 +92,43 @@ def unseal(key: bytes, nonce: bytes, associated: bytes, sealed: Readable) -> byt
     return plaintext
 
 
-class Ephemeral:
-    """One side's key pair for a single key agreement on P-256; the private half never leaves the object."""
+def is_private(private: bytes) -> bool:
+    """Say whether these bytes are a private key of the curve."""
+    return len(private) == PRIVATE_SIZE and 0 < int.from_bytes(private, "big") < ORDER
+
+
+def new_private(random: Random = os.urandom) -> bytes:
+    """Draw a private key: 32 bytes, drawn anew until they are one (FIPS 186-5, appendix A.2.2)."""
+    while not is_private(private := random(PRIVATE_SIZE)):
+        pass
+    return private
+
+
+class KeyPair:
+    """A key pair on P-256. Drawn, it lives for one session and its private half never leaves the object."""
 
     def __init__(self, scalar: int | None = None) -> None:
-        """Draw a fresh pair. `scalar` fixes the private key: for test vectors only."""
+        """Draw a fresh pair, an ephemeral one, or take the private key that `scalar` is: the laptop's."""
         ecc = _module("PublicKey.ECC")
         self._private = ecc.generate(curve=CURVE) if scalar is None else ecc.construct(curve=CURVE, d=scalar)
+
+    @classmethod
+    def of(cls, private: bytes) -> Self:
+        """Return the pair of a private key, 32 bytes."""
+        return cls(int.from_bytes(private, "big"))
 
     @property
     def public(self) -> bytes:
         """The public key, 65 bytes."""
         point = self._private.pointQ
-        return b"\x04" + int(point.x).to_bytes(32, "big") + int(point.y).to_bytes(32, "big")
+        return bytes([UNCOMPRESSED]) + int(point.x).to_bytes(32, "big") + int(point.y).to_bytes(32, "big")
 
     def agree(self, public: bytes) -> bytes:
         """Return the 32-byte shared secret (x coordinate, NIST SP 800-56A section 5.7.1.2).
 
         Raises SealError if `public` is not an uncompressed point of the curve.
         """
-        if len(public) != POINT_SIZE or public[0] != 4:
+        if len(public) != POINT_SIZE or public[0] != UNCOMPRESSED:
             raise SealError("not an uncompressed P-256 point")
         ecc, dh = _module("PublicKey.ECC"), _module("Protocol.DH")
         x, y = int.from_bytes(public[1:33], "big"), int.from_bytes(public[33:], "big")

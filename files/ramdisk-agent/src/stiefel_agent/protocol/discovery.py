@@ -10,12 +10,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from stiefel_agent.errors import MessageError, SealError
 from stiefel_agent.protocol.crypto import NONCE_SIZE, Random, derive
-from stiefel_agent.protocol.keys import KEYS_LIMIT, Key
+from stiefel_agent.protocol.keys import KEYS_LIMIT, Key, StickKey
 from stiefel_agent.protocol.messages import (
+    DATAGRAM_SIZE,
+    VERSION,
     Challenge,
     Empty,
     Kind,
@@ -28,6 +30,7 @@ from stiefel_agent.protocol.messages import (
 )
 
 _M = TypeVar("_M")
+_K = TypeVar("_K", bound=Key | StickKey)
 
 PORT = 61570
 """UDP port of discovery and TCP port of the handshake: unassigned in IANA's registry's dynamic range."""
@@ -62,10 +65,10 @@ Address = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """One beacon and its challenge: both nonces, and the key that sealed them."""
+class Exchange(Generic[_K]):
+    """One beacon and its challenge: both nonces, and the key that sealed them, as this side has it."""
 
-    key: Key
+    key: _K
     client_nonce: bytes
     server_nonce: bytes
 
@@ -87,7 +90,7 @@ class Datagram:
 class Proven:
     """Answerer: a desktop has proven, freshly, that it has the key. Answer with `Answerer.notice`."""
 
-    exchange: Exchange
+    exchange: Exchange[Key]
     source: Address
     desktop: str
     """The desktop's name. The key's name is `exchange.key.name`."""
@@ -99,9 +102,19 @@ class Challenged:
     ClientHandshake.
     """
 
-    exchange: Exchange
+    exchange: Exchange[StickKey]
     source: Address
     challenge: Challenge
+
+
+@dataclass(frozen=True, slots=True)
+class OtherVersion:
+    """Answerer: something here speaks another version of the protocol, most likely a stick to be written anew.
+
+    Nothing proves it, so it is worth one line in the journal and no more; an Answerer says it once.
+    """
+
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +166,12 @@ class Challenges:
     """The outstanding challenges: single use, bounded in number and age."""
 
     def __init__(self) -> None:
-        self._issued: OrderedDict[bytes, tuple[Exchange, Address, float]] = OrderedDict()
+        self._issued: OrderedDict[bytes, tuple[Exchange[Key], Address, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._issued)
 
-    def issue(self, exchange: Exchange, source: Address, now: float) -> None:
+    def issue(self, exchange: Exchange[Key], source: Address, now: float) -> None:
         """Take note of a challenge that is about to be sent."""
         of_source = self.of(source, now)
         if len(of_source) >= CHALLENGES_PER_SOURCE:
@@ -167,18 +180,18 @@ class Challenges:
             self._issued.popitem(last=False)
         self._issued[exchange.server_nonce] = (exchange, source, now + CHALLENGE_SECONDS)
 
-    def find(self, server_nonce: bytes, now: float) -> Exchange | None:
+    def find(self, server_nonce: bytes, now: float) -> Exchange[Key] | None:
         """Return the exchange of an outstanding challenge, which stays outstanding."""
         self._expire(now)
         found = self._issued.get(server_nonce)
         return found[0] if found else None
 
-    def of(self, source: Address, now: float) -> list[Exchange]:
+    def of(self, source: Address, now: float) -> list[Exchange[Key]]:
         """Return the outstanding exchanges of one source, oldest first."""
         self._expire(now)
         return [exchange for exchange, issued_to, _ in self._issued.values() if issued_to == source]
 
-    def redeem(self, exchange: Exchange) -> bool:
+    def redeem(self, exchange: Exchange[Key]) -> bool:
         """Use a challenge up; False if it was used, driven out or forgotten before."""
         return self._issued.pop(exchange.server_nonce, None) is not None
 
@@ -209,12 +222,16 @@ class Answerer:
         self._strangers = TokenBucket(TRIALS_PER_SECOND, TRIALS_BURST)
         self._replies = TokenBucket(CHALLENGES_PER_SECOND, CHALLENGES_BURST)
         self._notices = 0
+        self._told_of_others = False
 
-    def receive(self, datagram: bytes, source: Address, now: float) -> Datagram | Proven | None:
+    def receive(self, datagram: bytes, source: Address, now: float) -> Datagram | Proven | OtherVersion | None:
         """Take one datagram; return the challenge to send, a proven desktop, or None: say nothing at all.
 
         Never raises. `now` is monotonic, in seconds.
         """
+        if not self._told_of_others and _is_of_another_version(datagram, source):
+            self._told_of_others = True
+            return OtherVersion(datagram[0])
         if not _acceptable(datagram, source) or datagram_nonce(datagram) in self._seen:
             return None
         outstanding = self.challenges.of(source, now)
@@ -236,7 +253,7 @@ class Answerer:
         nonce = self._random(NONCE_SIZE)
         return Datagram(seal_datagram(key, Kind.NOTICE, nonce, exchange.nonces, payload), proven.source)
 
-    def _proof(self, datagram: bytes, exchange: Exchange, source: Address) -> Proven | None:
+    def _proof(self, datagram: bytes, exchange: Exchange[Key], source: Address) -> Proven | None:
         key = derive(exchange.key.secret, Kind.PROOF.label)
         proof = _read(Proof.decode, key, Kind.PROOF, exchange.nonces, datagram)
         if proof is None:
@@ -265,14 +282,14 @@ class Answerer:
 class Seeker:
     """The client's half of discovery: sends beacons, reads challenges, proves, reads notices."""
 
-    def __init__(self, key: Key, random: Random = os.urandom) -> None:
+    def __init__(self, key: StickKey, random: Random = os.urandom) -> None:
         self._key, self._random = key, random
         self._beacon_key, self._challenge_key, self._proof_key, self._notice_key = (
             derive(key.secret, kind.label) for kind in (Kind.BEACON, Kind.CHALLENGE, Kind.PROOF, Kind.NOTICE)
         )
         self._beacons: OrderedDict[int, deque[tuple[bytes, float]]] = OrderedDict()
         self._answered = Memory(ANSWERS_REMEMBERED)
-        self._proofs: OrderedDict[Address, tuple[Exchange, int]] = OrderedDict()
+        self._proofs: OrderedDict[Address, tuple[Exchange[StickKey], int]] = OrderedDict()
         self._bucket = TokenBucket(TRIALS_PER_SECOND, TRIALS_BURST)
 
     def beacon(self, interface: int, now: float) -> bytes:
@@ -334,9 +351,20 @@ def _acceptable(datagram: bytes, source: Address) -> bool:
     """Say whether a datagram is worth any cryptography: right size and version, from the cable itself."""
     try:
         datagram_nonce(datagram)
-        return IPv6Address(source[0]).is_link_local
-    except (MessageError, ValueError):
+    except MessageError:
         return False
+    return _is_link_local(source)
+
+
+def _is_link_local(source: Address) -> bool:
+    try:
+        return IPv6Address(source[0]).is_link_local
+    except ValueError:
+        return False
+
+
+def _is_of_another_version(datagram: bytes, source: Address) -> bool:
+    return len(datagram) == DATAGRAM_SIZE and datagram[0] not in (0, VERSION) and _is_link_local(source)
 
 
 def _read(decode: Callable[[bytes], _M], key: bytes, kind: Kind, seen: bytes, datagram: bytes) -> _M | None:

@@ -24,8 +24,9 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from stiefel_agent.errors import HandshakeError, StiefelError
-from stiefel_agent.protocol.crypto import NONCE_SIZE, Ephemeral, Random, derive, digest, seal, unseal
+from stiefel_agent.protocol.crypto import NONCE_SIZE, KeyPair, Random, derive, digest, seal, unseal
 from stiefel_agent.protocol.discovery import Challenges, Exchange
+from stiefel_agent.protocol.keys import Key, StickKey
 from stiefel_agent.protocol.messages import (
     CLIENT_HELLO_SIZE,
     RECORD_PAYLOAD,
@@ -109,14 +110,26 @@ class Ready:
 
 
 class _Session:
-    """The keys of one session: ephemeral agreement and long-term key, salted with all that was said
-    before.
+    """The keys of one session: ee || es || key, salted with the laptop's public key and all that was said before.
+
+    In the words of the Noise framework (revision 34) this is NK with a pre-shared key: `ee`, agreed by both
+    ephemeral pairs, gives forward secrecy; `es`, by the client's ephemeral and the laptop's static pair, proves
+    the laptop; the key proves the stick. docs/protocol.md says what each keeps from whom.
     """
 
-    def __init__(self, shared: bytes, exchange: Exchange, client_hello: bytes, server_hello: bytes) -> None:
-        said = exchange.nonces + client_hello + server_hello
+    def __init__(
+        self,
+        *,
+        ee: bytes,
+        es: bytes,
+        laptop_public: bytes,
+        exchange: Exchange[Key] | Exchange[StickKey],
+        client_hello: bytes,
+        server_hello: bytes,
+    ) -> None:
+        said = laptop_public + exchange.nonces + client_hello + server_hello
         self._transcript = digest(Kind.TRANSCRIPT.label + said)
-        self._secret = shared + exchange.key.secret
+        self._secret = ee + es + exchange.key.secret
 
     def key(self, kind: Kind) -> bytes:
         return derive(self._secret, kind.label, self._transcript)
@@ -179,17 +192,17 @@ class ClientHandshake(_Side[Send | Granted | Busy | Ready]):
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: Exchange[StickKey],
         facts: Facts,
         random: Random = os.urandom,
-        ephemeral: Ephemeral | None = None,
+        ephemeral: KeyPair | None = None,
     ) -> None:
         """`exchange` comes from a Challenged of stage SERVER. `random` and `ephemeral` are for test
         vectors.
         """
         super().__init__(State.START)
         self._exchange, self._facts = exchange, facts.encode()
-        self._nonce, self._ephemeral = random(NONCE_SIZE), ephemeral or Ephemeral()
+        self._nonce, self._ephemeral = random(NONCE_SIZE), ephemeral or KeyPair()
         self._hello = b""
         self._session: _Session
         self._expected = {
@@ -224,8 +237,15 @@ class ClientHandshake(_Side[Send | Granted | Busy | Ready]):
         exchange, nonce, sealed = self._exchange, message[:NONCE_SIZE], message[NONCE_SIZE:]
         key = derive(exchange.key.secret, Kind.SERVER_HELLO.label)
         associated = Kind.SERVER_HELLO.label + exchange.nonces + self._nonce
-        public = unseal(key, nonce, associated, sealed)
-        self._session = _Session(self._ephemeral.agree(public), exchange, self._hello, message)
+        public, laptop = unseal(key, nonce, associated, sealed), exchange.key.laptop_public
+        self._session = _Session(
+            ee=self._ephemeral.agree(public),
+            es=self._ephemeral.agree(laptop),
+            laptop_public=laptop,
+            exchange=exchange,
+            client_hello=self._hello,
+            server_hello=message,
+        )
         self.state = State.ANSWER
         return Send(self._session.seal(Kind.FACTS, self._facts))
 
@@ -248,7 +268,7 @@ class ClientHandshake(_Side[Send | Granted | Busy | Ready]):
 class ServerHandshake(_Side[Send | Asked | Received]):
     """The laptop's side of one TCP connection."""
 
-    def __init__(self, challenges: Challenges, random: Random = os.urandom, ephemeral: Ephemeral | None = None) -> None:
+    def __init__(self, challenges: Challenges, random: Random = os.urandom, ephemeral: KeyPair | None = None) -> None:
         """`challenges` is the Answerer's: a hello uses one of them up, once it has proven the key."""
         super().__init__(State.HELLO)
         self._challenges, self._random, self._ephemeral = challenges, random, ephemeral
@@ -296,12 +316,20 @@ class ServerHandshake(_Side[Send | Asked | Received]):
         self._key_name, self.state = exchange.key.name, State.FACTS
         return self._server_hello(exchange, message, nonce, public)
 
-    def _server_hello(self, exchange: Exchange, client_hello: bytes, client_nonce: bytes, public: bytes) -> Send:
-        ephemeral, nonce = self._ephemeral or Ephemeral(), self._random(NONCE_SIZE)
+    def _server_hello(self, exchange: Exchange[Key], client_hello: bytes, client_nonce: bytes, public: bytes) -> Send:
+        ephemeral, nonce = self._ephemeral or KeyPair(), self._random(NONCE_SIZE)
         key = derive(exchange.key.secret, Kind.SERVER_HELLO.label)
         associated = Kind.SERVER_HELLO.label + exchange.nonces + client_nonce
         hello = nonce + seal(key, nonce, associated, ephemeral.public)
-        self._session = _Session(ephemeral.agree(public), exchange, client_hello, hello)
+        laptop = KeyPair.of(exchange.key.laptop_private)
+        self._session = _Session(
+            ee=ephemeral.agree(public),
+            es=laptop.agree(public),
+            laptop_public=laptop.public,
+            exchange=exchange,
+            client_hello=client_hello,
+            server_hello=hello,
+        )
         return Send(hello)
 
     def _client_facts(self, message: bytes, rest: bytes) -> Asked:

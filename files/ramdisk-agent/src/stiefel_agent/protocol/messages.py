@@ -15,8 +15,10 @@ from typing import Any, ClassVar, Self
 from stiefel_agent.errors import MessageError
 from stiefel_agent.protocol import crypto
 
-VERSION = 1
-"""Version of the protocol: first byte of every datagram and hello, and part of every key's purpose."""
+VERSION = 2
+"""Version of the protocol: first byte of every datagram and hello, and part of every key's purpose. Version 1 had no
+key pair of the laptop.
+"""
 NAME_SIZE = 64
 """Bytes that a name may take in UTF-8: Linux host names end there (HOST_NAME_MAX)."""
 DATAGRAM_SIZE = 192
@@ -390,7 +392,7 @@ def datagram_nonce(datagram: bytes) -> bytes:
     """Return the nonce of something that has a datagram's outer shape; raises MessageError. No
     cryptography.
     """
-    _require(len(datagram) == DATAGRAM_SIZE and datagram[0] == VERSION, "not a datagram of version 1")
+    _require(len(datagram) == DATAGRAM_SIZE and datagram[0] == VERSION, f"not a datagram of version {VERSION}")
     return datagram[1 : 1 + crypto.NONCE_SIZE]
 
 
