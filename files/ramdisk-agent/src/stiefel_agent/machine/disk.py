@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stiefel_agent.errors import DiskHibernated, DiskInUse, NoSuchDisk
+from stiefel_agent.machine import storage
 
 _BY_ID = Path("/dev/disk/by-id")
 # Names a person recognises come first; `wwn-` and `nvme-eui.` are as stable but say nothing.
@@ -83,11 +84,11 @@ def disk_below(mount_point: str) -> Disk:
     source = found.stdout.strip()
     if not source.startswith("/dev/"):
         raise NoSuchDisk(f"{mount_point} is on {source or 'nothing'}, which is not a disk of this machine")
-    layers = list(_flat(_lsblk("--inverse", "--output=PATH,TYPE", source)))
-    disks = {layer["path"] for layer in layers if layer["type"] == "disk"}
+    devices = storage.parse(_lsblk(f"--output={storage.COLUMNS}"))
+    disks = devices.disks(devices.found(os.path.realpath(source)))
     if len(disks) != 1:
-        raise NoSuchDisk(f"{mount_point} is on {len(disks)} disks ({', '.join(sorted(disks))}); one is needed")
-    return describe(disks.pop())
+        raise NoSuchDisk(f"{mount_point} is on {len(disks)} disks ({', '.join(disks)}); one is needed")
+    return describe(disks[0])
 
 
 def refuse_hibernated(path: str) -> None:

@@ -1,0 +1,73 @@
+"""Wired network adapters: are they there, do they speak IPv6, and has a target's initrd what they need?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stiefel_preflight.laptop import Laptop
+from stiefel_preflight.report import Found, fact, impossible, know, mend
+
+FIRMWARE = {
+    "rtl_nic": (("r8169", "r8152"), "firmware-realtek"),
+    "tigon": (("tg3",), "firmware-misc-nonfree"),
+    "bnx2": (("bnx2",), "firmware-bnx2"),
+}
+"""Folders of /lib/firmware with what adapters of desktops ask for: their drivers, and the package in Debian."""
+
+_NO_IPV6 = {
+    "ipv6.disable=1": (
+        "IPv6 is switched off in this laptop's kernel, and laptop and desktop speak nothing else on the cable. "
+        "Take ipv6.disable=1 from the kernel's command line."
+    ),
+    "ipv6.disable_ipv6=1": (
+        "IPv6 is switched off for every interface, and laptop and desktop speak nothing else on the cable: a target "
+        "would lose its disk. Take ipv6.disable_ipv6=1 from the kernel's command line."
+    ),
+}
+
+
+def adapters(laptop: Laptop) -> Iterator[Found]:
+    """Look at the adapters that are there now, and whether IPv6 is spoken on them."""
+    if laptop.no_ipv6:
+        sysctl = (
+            "IPv6 is switched off, and laptop and desktop speak nothing else on the cable: a target would lose its "
+            f"disk. Take {laptop.no_ipv6} from /etc/sysctl.conf or /etc/sysctl.d."
+        )
+        yield impossible(_NO_IPV6.get(laptop.no_ipv6, sysctl))
+    for one in laptop.adapters:
+        carrier = "cable in" if one.carrier else "no cable"
+        yield fact(f"wired {one.name}", f"{one.driver or 'no driver that says so'}, {one.mac}, {carrier}")
+        if not one.ipv6 and not laptop.no_ipv6:
+            yield know(
+                f"IPv6 is switched off on {one.name} (a connection's ipv6.method=disabled, or "
+                f"net.ipv6.conf.{one.name}.disable_ipv6=1), and laptop and desktop speak nothing else on the cable. "
+                "autokexec switches it on there, for the cable's own addresses alone."
+            )
+    if not laptop.adapters and not laptop.no_ipv6:
+        yield mend("There is no wired network adapter now. Plug in a USB or Thunderbolt one before you start.")
+
+
+def drivers(laptop: Laptop) -> Iterator[Found]:
+    """Look at what the target's initrd will have for wired adapters: drivers, and firmware."""
+    kernels = laptop.kernels
+    chosen = kernels.next or next(iter(kernels.installed), "")
+    wired, beside = (known.get(chosen, frozenset()) for known in (laptop.drivers.wired, laptop.drivers.beside))
+    if beside:
+        yield know(
+            f"{', '.join(sorted(beside))} was built beside the kernel (by DKMS) for this laptop. The target's initrd "
+            "gets it next to the kernel's own drivers, which serve all other adapters."
+        )
+    for one in laptop.adapters:
+        if wired and one.driver and one.driver.replace("-", "_") not in wired:
+            yield mend(
+                f"{one.name} works by the driver {one.driver}, which kernel {chosen} does not have: a target could not "
+                f"use that adapter. Where DKMS built it, say: dkms autoinstall -k {chosen}"
+            )
+    for folder, (names, package) in FIRMWARE.items():
+        asking = [name for name in names if name in wired]
+        if asking and laptop.drivers.firmware.get(folder) is False:
+            yield know(
+                f"There is no firmware for {' and '.join(asking)} (/lib/firmware/{folder}), so some adapters of "
+                f"desktops will work badly or not at all. Install {package} (Debian's non-free-firmware; in Ubuntu "
+                "linux-firmware), then run site.yml --tags nbd_root."
+            )
