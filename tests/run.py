@@ -62,7 +62,8 @@ def lint_steps() -> Iterator[Step]:
     yield Step("ruff", ("ruff", "check", "."))
     yield Step("mypy agent", ("mypy", "--strict", *python_folders(f"{AGENT}/src")[:1]))
     yield Step("mypy project", ("mypy", "--strict", *python_folders("tests", f"{LAB}/lab")))
-    scripts = sorted(str(script.relative_to(ROOT)) for script in ROOT.glob("roles/*/f*/**/*.py"))
+    python = (script for folder in ("roles/*/files", "plugins") for script in ROOT.glob(f"{folder}/**/*.py"))
+    scripts = sorted(str(script.relative_to(ROOT)) for script in python)
     yield Step("mypy roles", ("mypy", "--strict", *scripts))
     yield Step("shellcheck", (sys.executable, "tests/check_shell.py"))
 

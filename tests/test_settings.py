@@ -14,13 +14,13 @@ from conftest import ROOT, load_script
 sys.path.insert(0, str(ROOT / "files/ramdisk-agent/src"))
 from stiefel_agent.protocol import keys
 
-settings = load_script("settings", "roles/preflight/filter_plugins/settings.py")
-space = load_script("space", "roles/preflight/filter_plugins/space.py")
+settings = load_script("settings", "plugins/filter/refused.py")
+space = load_script("space", "plugins/filter/short_of_space.py")
 
 
 def refused(**chosen: Any) -> list[str]:
     """Return the messages about settings that somebody chose."""
-    messages: list[str] = settings.stiefel_refused(chosen, str(ROOT))
+    messages: list[str] = settings.refused(chosen, str(ROOT))
     return messages
 
 
@@ -95,8 +95,8 @@ def test_folders_on_one_disk_need_room_for_both(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free >> 20
     folders = {"stiefel_build_dir": str(tmp_path / "not/yet"), "stiefel_cache_dir": str(tmp_path)}
     half = {"stiefel_build_dir": free // 2, "stiefel_cache_dir": free // 4}
-    assert space.stiefel_short_of_space(folders, half) == []
-    (message,) = space.stiefel_short_of_space(folders, {"stiefel_build_dir": free, "stiefel_cache_dir": free})
+    assert space.short_of_space(folders, half) == []
+    (message,) = space.short_of_space(folders, {"stiefel_build_dir": free, "stiefel_cache_dir": free})
     assert "stiefel_build_dir and stiefel_cache_dir" in message
     assert f"{2 * free} MiB are needed" in message
 

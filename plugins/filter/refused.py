@@ -96,7 +96,7 @@ def contradictory(settings: Mapping[str, Any]) -> list[str]:
     return [] if stick in sticks else [f"usbdrive_stick is {stick!r}; key_sticks has only: {', '.join(sticks)}."]
 
 
-def stiefel_refused(settings: Mapping[str, Any], project: str) -> list[str]:
+def refused(settings: Mapping[str, Any], project: str) -> list[str]:
     """Return one message for each of a host's variables that is a wrong setting of ours."""
     root = Path(project)
     known = known_settings(root)
@@ -112,4 +112,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., list[str]]]:
         """Return it by name."""
-        return {"stiefel_refused": stiefel_refused}
+        return {"refused": refused}

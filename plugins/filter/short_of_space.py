@@ -14,7 +14,7 @@ def nearest(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def stiefel_short_of_space(folders: Mapping[str, str], needs: Mapping[str, int]) -> list[str]:
+def short_of_space(folders: Mapping[str, str], needs: Mapping[str, int]) -> list[str]:
     """Return one message for each file system without room; both arguments name settings, `needs` has their MiB."""
     shares: dict[int, list[str]] = {}
     for name, folder in folders.items():
@@ -36,4 +36,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., list[str]]]:
         """Return it by name."""
-        return {"stiefel_short_of_space": stiefel_short_of_space}
+        return {"short_of_space": short_of_space}
