@@ -41,6 +41,7 @@ def test_a_call_is_announced_counts_down_and_moves() -> None:
     decide = decider()
     assert f"restarts in {COUNTDOWN} s" in told(decide.proven(desktop(), 100.0))
     assert noticed(decide.tick(104.0)) == [NoticeState.COUNTDOWN]
+    decide.proven(desktop(), 109.0)
     assert not goes(decide.tick(109.9))
     assert decide.tick(110.0) == [Go("the desktop Big PC")]
     assert noticed(decide.moving()) == [NoticeState.SHUTTING_DOWN]
@@ -80,6 +81,15 @@ def test_a_desktop_that_went_away_moves_nobody_and_leaves_room_for_the_next() ->
     decide.allow()
     assert not goes(decide.tick(GONE_SECONDS + 1))
     assert "Other PC" in told(decide.proven(desktop("Other PC"), GONE_SECONDS + 2))
+
+
+def test_a_desktop_that_fell_silent_in_the_countdown_moves_nobody_until_it_is_back() -> None:
+    decide = decider()
+    decide.proven(desktop(), 0.0)
+    for second in (float(COUNTDOWN), COUNTDOWN + 5.0):
+        assert decide.tick(second) == []
+    decide.proven(desktop(), COUNTDOWN + 6.0)
+    assert goes(decide.tick(COUNTDOWN + 6.0))
 
 
 def test_an_inhibitor_is_respected_and_named() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
 from stiefel_agent import config
+from stiefel_agent.client.choice import Choice, Turn
 from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, PassphraseError, StiefelError
 from stiefel_agent.face import screen, status
 from stiefel_agent.face.console import event, say
@@ -19,14 +20,12 @@ from stiefel_agent.protocol.bundle import Decoder, Manifest, Part
 from stiefel_agent.protocol.discovery import Address, Challenged, Noticed, Seeker
 from stiefel_agent.protocol.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
 from stiefel_agent.protocol.keys import LockedKey, StickKey, carried
-from stiefel_agent.protocol.messages import Busy, Facts, Grant, Stage, displayable, machine_of
+from stiefel_agent.protocol.messages import Busy, Facts, Grant, displayable, machine_of
 
 BEACON_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 SILENCE_SECONDS = 30.0
 """A server that says nothing for so long, in the midst of a session's beginning, is given up."""
-MOVED_SECONDS = 5.0
-"""After so long without an answer from a laptop's address, its name at another address is the same laptop."""
 _ADVICE = (
     "Is the cable in at both ends, and is the laptop switched on? It may be in its normal system or in server mode.",
     "Still nothing? The stick must be of this laptop: see docs/troubleshooting.md, or write the stick anew.",
@@ -44,24 +43,6 @@ class Found:
 
     challenged: Challenged
     interface: link.Wired
-
-
-@dataclass(slots=True)
-class Asked:
-    """The laptop that was asked to move: one only, for with two of the same key on a switch both would shut down.
-
-    Its address may change while it is asked: NetworkManager gives up DHCP on the cable and takes its own address away.
-    """
-
-    laptop: str
-    source: Address
-    heard: float
-
-    def is_in(self, challenged: Challenged, now: float) -> bool:
-        """Whether a challenge is from this laptop; `now` is monotonic, in seconds."""
-        if challenged.source == self.source:
-            return True
-        return challenged.challenge.laptop == self.laptop and now - self.heard > MOVED_SECONDS
 
 
 class Steps:
@@ -83,7 +64,7 @@ class Client:
         self._steps = Steps()
         self._screen = screen.Screen(f"desktop {desktop}", self._steps.all)
         self._laptop = ""
-        self._asked: Asked | None = None
+        self._choice = Choice()
         self._beaconed = False
 
     def run(self) -> NoReturn:
@@ -99,7 +80,8 @@ class Client:
 
     def _search(self) -> Found:
         """Send beacons on every wired interface until a server answers."""
-        self._laptop, self._asked = "", None
+        self._laptop = ""
+        self._choice.begin()
         started = time.monotonic()
         with netdev.LinkEvents() as changes, link.DiscoverySocket(listen=False) as wire:
             due = started
@@ -126,8 +108,10 @@ class Client:
         for interface in interfaces:
             if interface.address is None or not interface.carrier:
                 continue
-            sent = wire.beacon(self._seeker.beacon(interface.index, now), interface)
-            if sent and not self._beaconed:
+            if not wire.beacon(self._seeker.beacon(interface.index, now), interface):
+                continue
+            self._choice.called(interface.index, now)
+            if not self._beaconed:
                 self._beaconed = True
                 event("beacon", interface=interface.name, uptime=f"{time.clock_gettime(time.CLOCK_BOOTTIME):.1f}")
 
@@ -140,15 +124,15 @@ class Client:
             self._screen.start(self._steps.search, status.notice(self._laptop or "the laptop", heard.notice))
         if not isinstance(heard, Challenged):
             return None
+        turn = self._choice.turn(heard, time.monotonic())
+        if turn is Turn.WAIT:
+            return None
         if not self._laptop:
             event("challenged", laptop=heard.challenge.laptop, stage=heard.challenge.stage.name.lower())
             self._screen.advise()
         self._laptop = heard.challenge.laptop
-        if heard.challenge.stage is Stage.AUTOKEXEC:
-            now = time.monotonic()
-            if self._asked is None or self._asked.is_in(heard, now):
-                self._asked = Asked(heard.challenge.laptop, heard.source, now)
-                wire.send(self._seeker.prove(heard, self._desktop))
+        if turn is Turn.PROVE:
+            wire.send(self._seeker.prove(heard, self._desktop))
             return None
         interface = next((one for one in interfaces if one.index == source[3]), None)
         return Found(heard, interface) if interface else None
@@ -165,7 +149,11 @@ class Client:
             kexec.memory_file("kernel") as kernel,
             kexec.memory_file("initrd") as initrd,
         ):
-            granted = self._shake(connection, handshake)
+            try:
+                granted = self._shake(connection, handshake)
+            except DiskHeld:
+                self._choice.busy(found.challenged, time.monotonic())
+                raise
             manifest = self._receive(connection, granted, {Part.KERNEL: kernel, Part.INITRD: initrd})
             self._screen.start(self._steps.start, f"{manifest.laptop}, Linux {manifest.kernel_version}")
             attachment = _session(found, granted, private_key)

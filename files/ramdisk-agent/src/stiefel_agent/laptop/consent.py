@@ -16,6 +16,8 @@ DECLINED_SECONDS = 300.0
 """How long a "no" holds."""
 GONE_SECONDS = 30.0
 """A desktop proves the key anew every second; after so long without it, nobody waits for the laptop any more."""
+STILL_THERE_SECONDS = 5.0
+"""The laptop moves only for a desktop that was heard so lately: one that turned to another laptop is not waiting."""
 NEVER = float("inf")
 
 
@@ -152,6 +154,8 @@ class Decider:
             return self._reply(Notice(NoticeState.ASKING))
         if left > 0:
             return self._reply(Notice(NoticeState.COUNTDOWN, round(left)))
+        if call.proven and now - call.heard >= STILL_THERE_SECONDS:
+            return []
         return self._go_unless_inhibited(call)
 
     def _go_unless_inhibited(self, call: Call) -> list[Act]:
