@@ -30,10 +30,10 @@ def test_names_by_content_get_no_word() -> None:
         "/dev/disk/by-id/dm-name-ubuntu--vg-ubuntu--lv": "/dev/dm-0",
         "/dev/ubuntu-vg/ubuntu-lv": "/dev/dm-0",
         "/dev/disk/by-id/md-uuid-11111111:22222222": "/dev/md127",
-        "/dev/disk/by-uuid/1": "/dev/nvme0n1p2",
         "/dev/disk/by-partlabel/EFI": "/dev/nvme0n1p1",
     }
     fstab = "".join(f"{name} /{number} auto defaults 0 1\n" for number, name in enumerate(links))
+    fstab += "/dev/disk/by-uuid/1 /boot ext4 defaults 0 1\n"  # udev's link was not recorded
     fstab += "/dev/mapper/ubuntu--vg-ubuntu--lv / ext4 defaults 0 1\n/swap.img none swap sw 0 0\n"
     found = laptop(
         tree, root="/dev/dm-0", links=links, fstab=fstab, cmdline="root=/dev/mapper/ubuntu--vg-ubuntu--lv ro"
@@ -121,6 +121,9 @@ UUID=dddd /mnt/My\\040Drive ntfs-3g nofail,x-systemd.device-timeout=5 0 0
         for place, text in zip(places, told, strict=True):
             assert text.startswith("mend: ")
             assert place in text
+            assert ("names /dev/mapper/data (in /etc/crypttab UUID=cccc), which is on /dev/sda" in text) == (
+                "/data" in text
+            )
             assert "Only /dev/nvme0n1 goes to a desktop" in text
             assert "Add the option nofail" in text
 

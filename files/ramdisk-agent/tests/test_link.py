@@ -1,8 +1,15 @@
-"""Addresses that both sides must agree on."""
+"""Addresses that both sides must agree on, and an interface that speaks IPv6 where its owner switched it off."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from stiefel_agent.machine.link import eui64_address
+
+SOURCE = Path(__file__).parents[1] / "src"
 
 
 @pytest.mark.parametrize(
@@ -11,3 +18,30 @@ from stiefel_agent.machine.link import eui64_address
 )
 def test_the_link_local_address_follows_from_the_mac_as_the_kernel_makes_it(mac: str, address: str) -> None:
     assert eui64_address(mac) == address
+
+
+NAMESPACE = """
+mount -t sysfs sysfs /sys
+ip link add eth0 address 52:54:00:00:00:02 type veth peer name cable
+ip link set cable up
+echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+ip link set eth0 up
+exec "$@"
+"""
+PROGRAM = """
+from pathlib import Path
+from stiefel_agent.machine import link, netdev
+link.make_reachable(link.Wired("eth0", 2, "52:54:00:00:00:02", True, True, None))
+settings = (Path("/proc/sys/net/ipv6/conf/eth0") / name for name in ("disable_ipv6", "accept_ra", "autoconf"))
+print(netdev.link_local_address("eth0"), *(setting.read_text().strip() for setting in settings))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
+def test_ipv6_comes_on_where_it_was_off_and_no_router_is_listened_to() -> None:
+    unshare = ["unshare", "--net", "--mount", "sh", "-ec", NAMESPACE, "sh"]
+    done = subprocess.run(
+        [*unshare, sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )  # fmt: skip
+    assert done.stdout.split() == ["fe80::5054:ff:fe00:2", "0", "0", "0"]

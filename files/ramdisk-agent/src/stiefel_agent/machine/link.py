@@ -73,12 +73,23 @@ def make_reachable(interface: Wired) -> None:
     there is none. Another link-local address disturbs nobody. An interface that is just being renamed or taken away
     comes back as a change.
     """
-    with suppress(LinkFailed):
+    with suppress(LinkFailed, OSError):
         if not interface.up:
             netdev.ip("link", "set", "dev", interface.name, "up")
         elif interface.carrier and interface.address is None:
+            _speak_ipv6(netdev.IPV6_CONF / interface.name)
             address = f"{eui64_address(interface.mac)}/64"
             netdev.ip("address", "replace", address, "dev", interface.name, "scope", "link", "nodad")
+
+
+def _speak_ipv6(conf: Path) -> None:
+    """Switch IPv6 on for one interface, if it is off there (NetworkManager's ipv6.method=disabled, or sysctl).
+
+    Whoever switched it off wants no address from a router: none is taken. What comes on is the link's own, and at once.
+    """
+    if _read(conf / "disable_ipv6") == "1":
+        for setting in ("accept_ra", "autoconf", "accept_dad", "disable_ipv6"):
+            (conf / setting).write_text("0")
 
 
 def made_reachable() -> list[Wired]:

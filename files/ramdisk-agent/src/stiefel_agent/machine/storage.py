@@ -45,7 +45,7 @@ class Storage:
 
     def found(self, name: str) -> list[Device]:
         """Return the devices of a name as fstab, crypttab and root= have it; several for a file system on several."""
-        tag, _, value = name.partition("=")
+        tag, _, value = (name if name in self.links else _as_tag(name)).partition("=")
         if tag in _TAGS:
             return [one for one in self.devices.values() if value and getattr(one, _TAGS[tag]) == value]
         path = f"/dev/disk/by-id/{value}" if tag == "ID" else name
@@ -114,6 +114,12 @@ def _device(entry: dict[str, Any], below: tuple[str, ...]) -> Device:
     return Device(
         entry["path"], f"/dev/{kname}", entry.get("type") or "", fstype, uuid, label, partuuid, partlabel, mounts, below
     )
+
+
+def _as_tag(name: str) -> str:
+    """Return a name below /dev/disk as the tag that it stands for; udev may not have made the link."""
+    kind, _, value = name.removeprefix("/dev/disk/by-").partition("/")
+    return f"{kind.upper()}={value}" if name.startswith("/dev/disk/by-") and kind.upper() in _TAGS else name
 
 
 def by_content(name: str, device: Device) -> bool:

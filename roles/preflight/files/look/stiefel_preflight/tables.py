@@ -23,14 +23,18 @@ def tables(laptop: Laptop) -> Iterator[Found]:
         if crypt.random_key:
             yield from _fresh(laptop, crypt)
         elif crypt.needed:
-            yield from _judged(laptop, crypt.source, f"/etc/crypttab, line {crypt.line}", "its system would not go on")
+            named = f"/etc/crypttab, line {crypt.line} names {crypt.source}"
+            yield from _judged(laptop, crypt.source, named, "its system would not go on")
             yield from _key(laptop, crypt)
     for mount in fstab(laptop.fstab):
         if mount.needed and mount.source.startswith(("/dev/", *_TAGS)) and "loop" not in mount.options:
             source = _opened(laptop.storage, crypts, mount)
             more = " Do not upgrade kernels in a target then." if mount.point.startswith("/boot") else ""
             place = f"/etc/fstab, line {mount.line} ({mount.point})"
-            yield from _judged(laptop, source, place, "it would end in emergency mode", more)
+            named = f"{place} names {mount.source}" + (
+                f" (in /etc/crypttab {source})" if source != mount.source else ""
+            )
+            yield from _judged(laptop, source, named, "it would end in emergency mode", more)
 
 
 def _opened(storage: Storage, crypts: list[Crypt], mount: Mount) -> str:
@@ -39,26 +43,26 @@ def _opened(storage: Storage, crypts: list[Crypt], mount: Mount) -> str:
     return mount.source if storage.found(mount.source) else sources.get(mount.source, mount.source)
 
 
-def _judged(laptop: Laptop, name: str, place: str, end: str, more: str = "") -> Iterator[Found]:
+def _judged(laptop: Laptop, name: str, named: str, end: str, more: str = "") -> Iterator[Found]:
     """Judge a device that a boot waits for: by where it lies, and then by its name."""
     if not name.startswith(("/dev/", *_TAGS)):
         return  # a file, which comes with the file system that it is in
     disk, found = exported(laptop), laptop.storage.found(name)
     if not found:
         yield mend(
-            f"{place} names {name}, which is not there now: a target would wait for it, and {end}. If it is not always "
+            f"{named}, which is not there now: a target would wait for it, and {end}. If it is not always "
             "there, add the option nofail; if it is gone for good, drop the entry."
         )
         return
     elsewhere = [path for path in laptop.storage.disks(found) if path != disk]
     if disk and elsewhere:
         yield mend(
-            f"{place} names {name}, which is on {' and '.join(elsewhere)}. Only {disk} goes to a desktop: a target "
+            f"{named}, which is on {' and '.join(elsewhere)}. Only {disk} goes to a desktop: a target "
             f"would wait for the other, and {end}. Add the option nofail: the laptop uses it as ever, and a target "
             f"goes on without.{more}"
         )
     elif not by_content(name, found[0]):
-        yield mend(f"{place} names {name}, which has another name on a desktop. {_write(found[0])}")
+        yield mend(f"{named}, which has another name on a desktop. {_write(found[0])}")
 
 
 def _write(device: Device) -> str:
