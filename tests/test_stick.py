@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import load_script
 
+ROOT = Path(__file__).parent.parent
 stick = load_script("stick", "roles/usbdrive/files/stick.py")
 
 
@@ -30,7 +33,7 @@ def drive(**changes: Any) -> Any:
 
 
 def objections(found: Any, needs: int = 80_000_000, serial: str = "4C53", fixed: bool = False) -> list[str]:
-    return list(stick.objections(found, needs, serial, fixed))
+    return list(stick.objections(found, stick.Confirmed(needs, serial, fixed)))
 
 
 def test_a_confirmed_removable_drive_is_accepted() -> None:
@@ -85,38 +88,60 @@ def test_a_drive_without_a_serial_goes_by_its_name() -> None:
     assert drive(serial=None).serial == "usb-Ultra"
 
 
+def test_another_drive_than_was_looked_at_is_refused_whatever_its_serial() -> None:
+    found = stick.drive_of({"blockdevices": [device()]}, "/dev/disk/by-id/usb-Ultra", "8:16-7")
+    for looked_at in ("8:16-6", "8:32-7", "8:16"):
+        (problem,) = stick.objections(found, stick.Confirmed(80_000_000, "4C53", False, looked_at))
+        assert "not the drive that was looked at" in problem
+    assert list(stick.objections(found, stick.Confirmed(80_000_000, "4C53", False, "8:16-7"))) == []
+
+
 def test_a_name_that_may_come_to_mean_another_drive_is_refused() -> None:
     with pytest.raises(stick.StickError, match="below /dev/disk/by-id"):
-        stick.examine("/dev/sdb")
+        stick.check_name("/dev/sdb")
 
 
 def test_a_drive_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stick, "BY_ID", tmp_path)
     with pytest.raises(stick.StickError, match="there is no such device"):
-        stick.examine(str(tmp_path / "usb-Nothing"))
+        stick.check_name(str(tmp_path / "usb-Nothing"))
 
 
-def test_a_plain_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plain_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(stick, "BY_ID", tmp_path)
     (tmp_path / "usb-File").touch()
-    with pytest.raises(stick.StickError, match="not a block device"):
-        stick.examine(str(tmp_path / "usb-File"))
+    assert run("look", tmp_path / "usb-File", "--needs", 1) == 1
+    assert "not a block device" in capsys.readouterr().err
 
 
-@pytest.fixture
-def loop(tmp_path: Path) -> Iterator[Path]:
+OLD = b"old data" * (1 << 20)
+
+
+@contextmanager
+def loop_device(backing: Path) -> Iterator[str]:
     """A whole block device of 8 MiB that really is one, full of old data."""
-    backing = tmp_path / "backing"
-    backing.write_bytes(b"old data" * (1 << 20))
+    backing.write_bytes(OLD)
     if os.geteuid() != 0:
         pytest.skip("needs root for a loop device")
     done = subprocess.run(["losetup", "--find", "--show", str(backing)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no loop device here: {done.stderr.strip()}")
-    name = tmp_path / "usb-Loop"
-    name.symlink_to(done.stdout.strip())
-    yield name
-    subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
+    try:
+        yield done.stdout.strip()
+    finally:
+        subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
+
+
+@pytest.fixture
+def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Such a device by its name in a folder of such names."""
+    monkeypatch.setattr(stick, "BY_ID", tmp_path)
+    with loop_device(tmp_path / "backing") as device:
+        name = tmp_path / "usb-Loop"
+        name.symlink_to(device)
+        yield name
 
 
 @pytest.fixture
@@ -130,9 +155,73 @@ def run(*arguments: object) -> int:
     return int(stick.main([str(argument) for argument in arguments]))
 
 
+CONFIRMED = ("--serial", "usb-Loop", "--allow-fixed")
+
+
+def write(loop: Path, image: Path, part: int, parts: int, *more: object) -> int:
+    return run("write", loop, image, "--part", part, "--parts", parts, *CONFIRMED, *more)
+
+
 def write_all(loop: Path, image: Path, parts: int) -> None:
     for part in reversed(range(parts)):
-        assert run("write", loop, image, "--part", part, "--parts", parts) == 0
+        assert write(loop, image, part, parts) == 0
+
+
+@pytest.fixture
+def looked_at(loop: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The drive's identity as the look at it said."""
+    assert run("look", loop, "--needs", 1 << 20, *CONFIRMED) == 0
+    return str(json.loads(capsys.readouterr().out)["identity"])
+
+
+def test_a_name_that_was_pointed_at_another_drive_meanwhile_erases_nothing(
+    loop: Path, image: Path, looked_at: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with loop_device(tmp_path / "other") as other:
+        loop.unlink()
+        loop.symlink_to(other)
+        assert write(loop, image, 0, 1, "--identity", looked_at) == 1
+        assert "not the drive that was looked at" in capsys.readouterr().err
+        assert (tmp_path / "other").read_bytes() == OLD
+
+
+def test_a_name_that_is_pointed_at_another_drive_while_it_is_judged_erases_nothing(
+    loop: Path, image: Path, looked_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was opened and judged is written, not what the name means a moment later."""
+    examine = stick.examine
+    with loop_device(tmp_path / "other") as other:
+
+        def examine_and_point_elsewhere(*arguments: Any) -> Any:
+            drive = examine(*arguments)
+            loop.unlink()
+            loop.symlink_to(other)
+            return drive
+
+        monkeypatch.setattr(stick, "examine", examine_and_point_elsewhere)
+        assert write(loop, image, 0, 1, "--identity", looked_at) == 0
+        assert (tmp_path / "other").read_bytes() == OLD
+    assert (tmp_path / "backing").read_bytes()[: image.stat().st_size] == image.read_bytes()
+
+
+def test_a_drive_that_was_taken_out_and_another_put_in_its_place_is_left_alone(
+    loop: Path, image: Path, looked_at: str, tmp_path: Path
+) -> None:
+    """Same name, same numbers: only the disk's sequence number tells."""
+    device = str(loop.readlink())
+    subprocess.run(["losetup", "--detach", device], check=True)
+    (tmp_path / "other").write_bytes(OLD)
+    subprocess.run(["losetup", device, str(tmp_path / "other")], check=True)
+    assert write(loop, image, 0, 1, "--identity", looked_at) == 1
+    assert (tmp_path / "other").read_bytes() == OLD
+
+
+def test_what_was_not_confirmed_is_not_written_whoever_asks(loop: Path, image: Path) -> None:
+    for confirmed in ((), ("--serial", "usb-Loop"), ("--serial", "4C53", "--allow-fixed")):
+        assert run("write", loop, image, "--part", 0, "--parts", 1, *confirmed) == 1
+    image.write_bytes(bytes(9 << 20))
+    assert write(loop, image, 0, 1) == 1
+    assert loop.read_bytes() == OLD
 
 
 @pytest.mark.parametrize("parts", [1, 3, 10])
@@ -140,15 +229,15 @@ def test_the_whole_image_arrives_and_nothing_behind_it_changes(loop: Path, image
     write_all(loop, image, parts)
     data = loop.read_bytes()
     assert data[: image.stat().st_size] == image.read_bytes()
-    assert data[image.stat().st_size :] == (b"old data" * (1 << 20))[image.stat().st_size :]
+    assert data[image.stat().st_size :] == OLD[image.stat().st_size :]
 
 
 def test_a_drive_that_holds_the_image_needs_no_writing(
     loop: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("same", loop, image) == 0
+    assert run("same", loop, image, *CONFIRMED) == 0
     write_all(loop, image, 3)
-    assert run("same", loop, image) == 0
+    assert run("same", loop, image, *CONFIRMED) == 0
     before, *_, after = (json.loads(line)["changed"] for line in capsys.readouterr().out.splitlines())
     assert (before, after) == (True, False)
 
@@ -156,35 +245,48 @@ def test_a_drive_that_holds_the_image_needs_no_writing(
 def test_an_interrupted_drive_does_not_boot(loop: Path, image: Path) -> None:
     write_all(loop, image, 3)
     image.write_bytes(os.urandom(image.stat().st_size))
-    run("write", loop, image, "--part", 2, "--parts", 3)
+    write(loop, image, 2, 3)
     assert loop.read_bytes()[: 1 << 20] == bytes(1 << 20)
 
 
 def test_a_drive_that_forgets_what_was_written_is_found_out(
     loop: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("write", loop, image, "--part", 2, "--parts", 3) == 0
-    assert run("write", loop, image, "--part", 0, "--parts", 3) == 1  # part 1 is missing
+    assert write(loop, image, 2, 3) == 0
+    assert write(loop, image, 0, 3) == 1  # part 1 is missing
     assert "gives back other data" in capsys.readouterr().err
 
 
 def test_a_drive_that_somebody_holds_is_left_alone(loop: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     holder = os.open(loop, os.O_RDONLY | os.O_EXCL)
     try:
-        assert run("write", loop, image, "--part", 0, "--parts", 1) == 1
+        assert write(loop, image, 0, 1) == 1
     finally:
         os.close(holder)
     assert "in use" in capsys.readouterr().err
-    assert loop.read_bytes() == b"old data" * (1 << 20)
+    assert loop.read_bytes() == OLD
 
 
-def test_a_real_device_is_looked_at(
-    loop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(stick, "BY_ID", loop.parent)
+def test_a_real_device_is_looked_at(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("look", loop, "--needs", 9 << 20) == 1
     told = capsys.readouterr().err
     assert "needs 9.4 MB, has 8.4 MB" in told
     assert "usbdrive_confirm_serial=usb-Loop" in told
-    assert run("look", loop, "--needs", 1 << 20, "--serial", "usb-Loop", "--allow-fixed") == 0
+    assert run("look", loop, "--needs", 1 << 20, *CONFIRMED) == 0
     assert "8.4 MB" in json.loads(capsys.readouterr().out)["title"]
+
+
+def test_no_role_lays_anything_into_a_folder_that_others_may_look_into() -> None:
+    """A stick's key without passphrase lies among the parts of its image: those are packed where only root looks."""
+    for path in (ROOT / "roles").rglob("tasks/*.yml"):
+        for folder in tempfiles(yaml.safe_load(path.read_text()) or []):
+            assert folder.startswith("{{ stiefel_build_dir }}/"), f"{path}: {folder!r}"
+
+
+def tempfiles(tasks: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield where each temporary file or folder of these tasks is made; "" is the system's /tmp."""
+    for task in tasks:
+        if made := task.get("ansible.builtin.tempfile"):
+            yield made.get("path", "")
+        for part in ("block", "rescue", "always"):
+            yield from tempfiles(task.get(part, []))

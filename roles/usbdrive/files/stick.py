@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Look at a USB drive before it is written, write an image to it, and read it back.
 
-    stick.py look DEVICE --needs BYTES [--serial SERIAL] [--allow-fixed]    may it be written?
-    stick.py same DEVICE IMAGE                                              does it hold this image already?
-    stick.py write DEVICE IMAGE --part N --parts M                          write one part, the first one last
+    stick.py look DEVICE --needs BYTES [CONFIRMED]                 may it be written? Also says its IDENTITY
+    stick.py same DEVICE IMAGE [CONFIRMED]                         does it hold this image already?
+    stick.py write DEVICE IMAGE --part N --parts M [CONFIRMED]     write one part, the first one last
 
-Parts let the caller show progress. The first part is followed by reading everything back past all caches.
+    CONFIRMED: --serial SERIAL --identity IDENTITY --allow-fixed
+
+Each of them looks at the drive that it has opened, and not at what the name means by then. Parts let the caller
+show progress. The first part is followed by reading everything back past all caches.
 Prints one JSON object; on a refusal says on standard error why, and what to do, and returns 1.
 """
 
@@ -18,6 +21,7 @@ import hashlib
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,6 +33,8 @@ from typing import Any
 BY_ID = Path("/dev/disk/by-id")
 BLKFLSBUF = 0x1261
 """ioctl that drops what the kernel has cached of a block device (linux/fs.h)."""
+BLKGETDISKSEQ = 0x80081280
+"""ioctl for the number that each disk gets when it appears, never given twice until a reboot (linux/fs.h, 5.15)."""
 CHUNK = 1 << 20
 COLUMNS = "PATH,TYPE,SIZE,MODEL,SERIAL,RM,RO,MOUNTPOINTS"
 
@@ -50,6 +56,8 @@ class Drive:
     read_only: bool
     uses: tuple[str, ...]
     """What holds it: "/boot on /dev/sdb1", "swap on ...", "LUKS, LVM ... on ..."."""
+    identity: str = ""
+    """Which of the devices this machine has had: major and minor number, and the disk's sequence number."""
 
     @property
     def title(self) -> str:
@@ -81,7 +89,7 @@ def uses(device: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def drive_of(listing: dict[str, Any], name: str) -> Drive:
+def drive_of(listing: dict[str, Any], name: str, identity: str = "") -> Drive:
     """Return the drive that lsblk's JSON describes; one without a serial goes by the last part of `name`."""
     device = listing["blockdevices"][0]
     return Drive(
@@ -93,6 +101,7 @@ def drive_of(listing: dict[str, Any], name: str) -> Drive:
         removable=bool(device["rm"]),
         read_only=bool(device["ro"]),
         uses=uses(device),
+        identity=identity,
     )
 
 
@@ -103,8 +112,23 @@ def candidates() -> str:
     return "USB drives here: " + ", ".join(whole) if whole else "No USB drive is plugged in."
 
 
-def examine(name: str) -> Drive:
-    """Return what a device is like; raises StickError when the name is not that of a block device, by-id."""
+def numbers(descriptor: int) -> str:
+    """Return an open device's major and minor number, as /sys/dev/block names it."""
+    number = os.fstat(descriptor).st_rdev
+    return f"{os.major(number)}:{os.minor(number)}"
+
+
+def identity(descriptor: int) -> str:
+    """Return what no other device has had since this machine was started; before Linux 5.15 the numbers alone."""
+    try:
+        (sequence,) = struct.unpack("=Q", fcntl.ioctl(descriptor, BLKGETDISKSEQ, bytes(8)))
+    except OSError:  # an older kernel
+        return numbers(descriptor)
+    return f"{numbers(descriptor)}-{sequence}"
+
+
+def check_name(name: str) -> None:
+    """Raise StickError for a name that can come to mean another drive, or none."""
     path = Path(name)
     if path.parent != BY_ID:
         raise StickError(
@@ -113,14 +137,35 @@ def examine(name: str) -> Drive:
         )
     if not path.exists():
         raise StickError(f"usbdrive_device is {name}: there is no such device. {candidates()}")
-    if not stat.S_ISBLK(path.stat().st_mode):
+
+
+def examine(descriptor: int, name: str) -> Drive:
+    """Return what an open device is like; raises StickError when it is no block device."""
+    if not stat.S_ISBLK(os.fstat(descriptor).st_mode):
         raise StickError(f"usbdrive_device is {name}: that is not a block device. {candidates()}")
-    command = ["lsblk", "--json", "--bytes", "--output", COLUMNS, str(path.resolve())]
-    return drive_of(json.loads(subprocess.run(command, check=True, capture_output=True).stdout), name)
+    # By its numbers: the name may mean another drive already.
+    node = Path("/sys/dev/block", numbers(descriptor)).resolve().name.replace("!", "/")
+    command = ["lsblk", "--json", "--bytes", "--output", COLUMNS, f"/dev/{node}"]
+    listing = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return drive_of(listing, name, identity(descriptor))
 
 
-def objections(drive: Drive, needs: int, serial: str, allow_fixed: bool) -> Iterator[str]:
+@dataclass(frozen=True)
+class Confirmed:
+    """What the person, and the look before, said of the drive. `needs` in bytes."""
+
+    needs: int
+    serial: str
+    allow_fixed: bool
+    identity: str = ""
+    """Empty: nobody has looked yet."""
+
+
+def objections(drive: Drive, confirmed: Confirmed) -> Iterator[str]:
     """Yield each reason why the drive must not be written, with its remedy."""
+    needs, serial = confirmed.needs, confirmed.serial
+    if confirmed.identity and confirmed.identity != drive.identity:
+        yield "it is not the drive that was looked at before: the name means another one now. Run this again"
     if drive.kind not in ("disk", "loop"):
         yield f"it is not a whole drive but a '{drive.kind}': give the name without -partN"
         return
@@ -128,7 +173,7 @@ def objections(drive: Drive, needs: int, serial: str, allow_fixed: bool) -> Iter
         yield f"it is in use ({'; '.join(drive.uses)}): unmount or close that, if this really is the stick"
     if drive.read_only:
         yield "it is write-protected: look for a switch on its side"
-    if not drive.removable and not allow_fixed:
+    if not drive.removable and not confirmed.allow_fixed:
         yield "it is not a removable drive: if it really is to be erased, set usbdrive_allow_fixed: true"
     if drive.size < needs:
         yield f"it is too small: needs {megabytes(needs)}, has {megabytes(drive.size)}"
@@ -139,35 +184,53 @@ def objections(drive: Drive, needs: int, serial: str, allow_fixed: bool) -> Iter
 
 
 @contextmanager
-def held(path: str, flags: int) -> Iterator[int]:
-    """Hold a drive that nobody else uses, and tell udev to leave it alone meanwhile.
-
-    open(2): O_EXCL on a block device; systemd's "Locking Block Device Access" for the lock.
-    """
+def opened(path: str, name: str, flags: int) -> Iterator[int]:
+    """Open a device; raises StickError in words about `name`."""
     try:
-        descriptor = os.open(path, flags | os.O_EXCL | os.O_CLOEXEC)
+        descriptor = os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise StickError(f"{path}: the drive is in use. Unmount it, and run this again.") from error
-        raise StickError(f"{path}: {error.strerror}. Is the drive still plugged in?") from error
+            raise StickError(f"{name}: the drive is in use. Unmount it, and run this again.") from error
+        raise StickError(f"{name}: {error.strerror}. Is the drive still plugged in?") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     except OSError as error:
-        raise StickError(f"{path}: {error.strerror}. Was it unplugged? If not, use another drive.") from error
+        raise StickError(f"{name}: {error.strerror}. Was it unplugged? If not, use another drive.") from error
     finally:
         os.close(descriptor)
 
 
+@contextmanager
+def held(name: str, flags: int, confirmed: Confirmed) -> Iterator[tuple[int, Drive]]:
+    """Hold a drive that may be written and that nobody else uses, and tell udev to leave it alone meanwhile.
+
+    What is judged is what was opened, and the same is then opened for good (proc(5): /proc/self/fd): a link that
+    is pointed elsewhere in between changes nothing. open(2): O_EXCL on a block device; systemd's "Locking Block
+    Device Access" for the lock. Raises StickError with everything that speaks against writing it.
+    """
+    check_name(name)
+    with opened(name, name, os.O_RDONLY | os.O_NONBLOCK) as judged:
+        drive = examine(judged, name)
+        if problems := list(objections(drive, confirmed)):
+            listing = "\n".join(f"- {problem}" for problem in problems)
+            raise StickError(f"{name} ({drive.title}) is left alone:\n{listing}")
+        with opened(f"/proc/self/fd/{judged}", name, flags | os.O_EXCL) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if identity(descriptor) != drive.identity:
+                raise StickError(f"{name}: the drive was changed for another one just now. Run this again.")
+            yield descriptor, drive
+
+
+def confirmed_by(options: argparse.Namespace) -> Confirmed:
+    """Return what the command line confirms; for an image, the drive needs its size."""
+    needs = options.needs if options.act is look else options.image.stat().st_size
+    return Confirmed(needs, options.serial, options.allow_fixed, options.identity)
+
+
 def look(options: argparse.Namespace) -> dict[str, object]:
-    """Return the drive's facts, or raise StickError with everything that speaks against writing it."""
-    drive = examine(options.device)
-    problems = list(objections(drive, options.needs, options.serial, options.allow_fixed))
-    if problems:
-        listing = "\n".join(f"- {problem}" for problem in problems)
-        raise StickError(f"{options.device} ({drive.title}) is left alone:\n{listing}")
-    with held(options.device, os.O_RDONLY):
-        return {"changed": False, "title": drive.title}
+    """Return the drive's facts."""
+    with held(options.device, os.O_RDONLY, confirmed_by(options)) as (_, drive):
+        return {"changed": False, "title": drive.title, "identity": drive.identity}
 
 
 def digest(descriptor: int, size: int) -> str:
@@ -190,7 +253,7 @@ def is_same(descriptor: int, image: Path) -> bool:
 
 def same(options: argparse.Namespace) -> dict[str, object]:
     """Return whether the drive still has to be written."""
-    with held(options.device, os.O_RDONLY) as descriptor:
+    with held(options.device, os.O_RDONLY, confirmed_by(options)) as (descriptor, _):
         return {"changed": not is_same(descriptor, options.image)}
 
 
@@ -219,7 +282,7 @@ def write(options: argparse.Namespace) -> dict[str, object]:
     The last part, which comes first, blanks the drive's start: a drive that was not written to its end never
     boots, and no desktop mounts it in between.
     """
-    with held(options.device, os.O_RDWR) as descriptor:
+    with held(options.device, os.O_RDWR, confirmed_by(options)) as (descriptor, _):
         if options.part == options.parts - 1:
             put(descriptor, bytes(CHUNK), 0)
         copy(descriptor, options.image, options.part, options.parts)
@@ -239,10 +302,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         command = commands.add_parser(act.__name__)
         command.set_defaults(act=act)
         command.add_argument("device")
+        command.add_argument("--serial", default="")
+        command.add_argument("--identity", default="")
+        command.add_argument("--allow-fixed", action="store_true")
         if act is look:
             command.add_argument("--needs", type=int, required=True)
-            command.add_argument("--serial", default="")
-            command.add_argument("--allow-fixed", action="store_true")
         else:
             command.add_argument("image", type=Path)
         if act is write:
