@@ -26,7 +26,7 @@ from stiefel_agent.face.console import event, say
 from stiefel_agent.laptop import boot, command_line, tables
 from stiefel_agent.laptop.command_line import TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
-from stiefel_agent.machine import disk, kexec, link, netdev
+from stiefel_agent.machine import disk, guest, kexec, link, netdev
 from stiefel_agent.protocol import session
 from stiefel_agent.protocol.discovery import Answerer, Datagram, OtherVersion, Proven
 from stiefel_agent.protocol.keys import unlocked
@@ -157,6 +157,7 @@ class Autokexec:
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._control = stack.enter_context(_control_socket())
+        self._guest = guest.Guest()
         self._moving = False
 
     def run(self) -> None:
@@ -169,13 +170,14 @@ class Autokexec:
     def _follow_links(self) -> None:
         """Listen on every wired interface there is now."""
         self._changes.drain()
-        self._wire.follow(link.made_reachable())
+        self._wire.follow(guest.made_reachable(self._guest, time.monotonic()))
 
     def _step(self) -> None:
         """Wait for one thing to happen and see to it."""
         sources = [self._wire.fileno(), self._changes.fileno(), self._control.fileno()]
-        readable, _, _ = select.select(sources, [], [], 1.0 if self._decider.busy else None)
-        if self._changes.fileno() in readable:
+        settling = self._guest.wait(time.monotonic())
+        readable, _, _ = select.select(sources, [], [], 1.0 if self._decider.busy else settling)
+        if self._changes.fileno() in readable or settling is not None:
             self._follow_links()
         while self._wire.fileno() in readable and (received := self._wire.receive()):
             answer = self._answerer.receive(*received, time.monotonic())

@@ -29,6 +29,10 @@ class Wired:
     carrier: bool
     address: str | None
     """Its usable link-local address, None while it has none."""
+    used: bool = False
+    """It has sent something since it appeared, so it was up."""
+    port: bool = False
+    """It belongs to a bond, a bridge or a team, which speaks in its stead."""
 
 
 def _read(path: Path) -> str:
@@ -55,7 +59,10 @@ def wired() -> list[Wired]:
             name = folder.name
             carrier = netdev.has_carrier(name)
             address = netdev.link_local_address(name)
-            found.append(Wired(name, int(index), _read(folder / "address"), bool(flags & 1), carrier, address))
+            used = _read(folder / "statistics/tx_packets") not in ("", "0")
+            port = (folder / "master").exists()
+            mac = _read(folder / "address")
+            found.append(Wired(name, int(index), mac, bool(flags & 1), carrier, address, used, port))
     return found
 
 
