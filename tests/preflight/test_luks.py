@@ -1,11 +1,17 @@
 """What preflight says about LUKS: can somebody open it at a desktop?"""
 
+import os
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from recorded import device, disk, laptop, one, said
 from stiefel_preflight.laptop import Laptop, Luks
 from stiefel_preflight.luks import judged
+from stiefel_preflight.read import read_luks
 
 TPM = {"type": "systemd-tpm2", "keyslots": ["1"], "tpm2-pin": False}
 CLEVIS = {"type": "clevis", "keyslots": ["1"]}
@@ -70,3 +76,31 @@ def test_only_what_a_target_opens_is_judged() -> None:
     luks = {"/dev/sda2": {"keyslots": {"1": {}}, "tokens": {"0": TPM}}}
     assert said(laptop(tree, root="/dev/sda1", luks=luks)) == []
     assert "LUKS" in one(said(laptop(tree, root="/dev/sda1", luks=luks, crypttab="home UUID=l none luks\n")))
+
+
+@pytest.mark.skipif(not shutil.which("cryptsetup"), reason="cryptsetup is not installed here")
+def test_a_real_header_says_which_slots_a_key_file_opens(tmp_path: Path) -> None:
+    """The header lies in a file: nothing is opened, so that no device mapper is needed."""
+    disk_image, key, typed = tmp_path / "disk", tmp_path / "key", tmp_path / "typed"
+    disk_image.touch()
+    os.truncate(disk_image, 32 << 20)
+    key.write_bytes(b"a file's")
+    typed.write_text("a person's")
+    quick = ["--batch-mode", "--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000", f"--key-file={key}"]
+    subprocess.run(["cryptsetup", "luksFormat", "--type=luks2", *quick, disk_image], check=True)
+    path = str(disk_image)
+    found = laptop(
+        disk(path, fstype="crypto_LUKS", uuid="l"), root=path, crypttab=f"root UUID=l {key} luks\n", links={path: path}
+    )
+    alone = read_luks(path, found)
+    assert alone == Luks(metadata=ANY, key_file=str(key), file_slots=("0",))
+    assert [told.kind for told in judged(path, alone)] == ["mend"]
+    subprocess.run(["cryptsetup", "luksAddKey", *quick, disk_image, typed], check=True)
+    both = read_luks(path, found)
+    assert both == Luks(metadata=ANY, key_file=str(key), file_slots=("0",))
+    assert list(judged(path, both)) == []
+
+
+def test_what_is_no_luks2_header_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(4096))
+    assert read_luks(str(tmp_path / "disk"), encrypted("0")) is None

@@ -59,13 +59,18 @@ def test_missing_firmware_is_told_with_its_package() -> None:
 
 def test_a_driver_that_the_targets_kernel_lacks_is_told() -> None:
     """r8168 by DKMS, built for the running kernel and not for the next one (awesometic/realtek-r8125-dkms#17)."""
-    drivers = Drivers(wired={VERSION: CABLE | {"r8168"}, "6.16-amd64": CABLE}, beside={VERSION: frozenset({"r8168"})})
-    adapters = (Adapter(name="enp3s0", driver="r8168"),)
+    built = CABLE | {"r8168"}
+    modules = {VERSION: built, "6.16-amd64": CABLE}
+    drivers = Drivers(wired=modules, modules=modules, beside={VERSION: frozenset({"r8168"})})
+    adapters = (
+        Adapter(name="enp3s0", driver="r8168", module="r8168"),
+        Adapter(name="enp4s0", driver="built in"),
+    )
     told = one(said(plain(drivers=drivers, adapters=adapters, kernels={"installed": ("6.16-amd64", VERSION)})))
     assert told.startswith("mend: enp3s0 works by the driver r8168, which kernel 6.16-amd64 does not have")
     assert "dkms autoinstall -k 6.16-amd64" in told
-    built = one(said(plain(drivers=drivers, adapters=adapters)))
-    assert built.startswith("know: r8168 was built beside the kernel")
+    there = one(said(plain(drivers=drivers, adapters=adapters)))
+    assert there.startswith("know: r8168 was built beside the kernel")
 
 
 UFW: dict[str, Any] = {

@@ -84,3 +84,37 @@ def test_a_file_system_on_none_or_several_is_refused(monkeypatch, source, tree):
     machine(monkeypatch, source, tree)
     with pytest.raises(NoSuchDisk):
         disk.disk_below("/")
+
+
+def recorded_sysfs(root):
+    """A disk with one partition, as lsblk --sysroot reads it."""
+    part = root / "sys/devices/block/sda/sda1"
+    for folder in (
+        part / "holders",
+        part.parent / "slaves",
+        root / "sys/block",
+        root / "sys/dev/block",
+        root / "proc/self",
+    ):
+        folder.mkdir(parents=True)
+    for path, value in {
+        "dev": "8:0",
+        "size": "2048",
+        "sda1/dev": "8:1",
+        "sda1/size": "1024",
+        "sda1/partition": "1",
+    }.items():
+        (part.parent / path).write_text(f"{value}\n")
+    (root / "sys/block/sda").symlink_to("../devices/block/sda")
+    (root / "sys/dev/block/8:0").symlink_to("../../devices/block/sda")
+    (root / "sys/dev/block/8:1").symlink_to("../../devices/block/sda/sda1")
+    for name in ("self/mountinfo", "swaps"):
+        (root / "proc" / name).touch()
+
+
+def test_lsblk_prints_a_tree_for_what_it_is_asked(tmp_path):
+    recorded_sysfs(tmp_path)
+    command = ["lsblk", "--sysroot", tmp_path, "--json", f"--output={storage.COLUMNS}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = storage.parse(json.loads(done.stdout)["blockdevices"])
+    assert [one.path for one in found.stack(found.found("/dev/sda1"))] == ["/dev/sda1", "/dev/sda"]

@@ -20,7 +20,8 @@ from stiefel_agent.errors import NothingToBoot
 TARGETS = Path("/var/lib/stiefel/target")
 _LOADER_INFO = Path("/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f")
 _NEEDED = (
-    "drivers/net/ethernet/", "drivers/net/usb/", "drivers/net/phy/", "drivers/net/mdio/", "drivers/net/pcs/",
+    "drivers/net/ethernet/", "drivers/net/usb/", "drivers/net/virtio_net.",
+    "drivers/net/phy/", "drivers/net/mdio/", "drivers/net/pcs/",
     "drivers/block/nbd.", "drivers/net/wireguard/", "drivers/usb/host/", "drivers/thunderbolt/",
 )  # fmt: skip
 """Where the kernel keeps what cable, disk and tunnel need."""

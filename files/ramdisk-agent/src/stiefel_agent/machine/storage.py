@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-COLUMNS = "PATH,KNAME,TYPE,FSTYPE,UUID,LABEL,PARTUUID,PARTLABEL,MOUNTPOINTS"
-"""What lsblk is asked for (--json --output=...)."""
+COLUMNS = "NAME,PATH,KNAME,TYPE,FSTYPE,UUID,LABEL,PARTUUID,PARTLABEL,MOUNTPOINTS"
+"""What lsblk is asked for (--json --output=...). Without NAME it prints no tree, but a list."""
 _CONTENTS = ("fstype", "uuid", "label", "partuuid", "partlabel")
 _TAGS = {"UUID": "uuid", "LABEL": "label", "PARTUUID": "partuuid", "PARTLABEL": "partlabel"}
 _SPREAD = ("btrfs", "bcachefs")

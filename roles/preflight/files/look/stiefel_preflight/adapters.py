@@ -52,13 +52,14 @@ def drivers(laptop: Laptop) -> Iterator[Found]:
     kernels = laptop.kernels
     chosen = kernels.next or next(iter(kernels.installed), "")
     wired, beside = (known.get(chosen, frozenset()) for known in (laptop.drivers.wired, laptop.drivers.beside))
+    modules = laptop.drivers.modules.get(chosen, frozenset())
     if beside:
         yield know(
             f"{', '.join(sorted(beside))} was built beside the kernel (by DKMS) for this laptop. The target's initrd "
             "gets it next to the kernel's own drivers, which serve all other adapters."
         )
     for one in laptop.adapters:
-        if wired and one.driver and one.driver.replace("-", "_") not in wired:
+        if modules and one.module and one.module not in modules:
             yield mend(
                 f"{one.name} works by the driver {one.driver}, which kernel {chosen} does not have: a target could not "
                 f"use that adapter. Where DKMS built it, say: dkms autoinstall -k {chosen}"

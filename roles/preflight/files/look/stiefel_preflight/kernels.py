@@ -29,9 +29,7 @@ def kernels(laptop: Laptop) -> Iterator[Found]:
         )
     yield fact("initramfs tool", ", ".join(found.tools) or "unknown")
     if not found.tools:
-        yield impossible(
-            "The initramfs is made neither by initramfs-tools nor by dracut nor by mkinitcpio. Install one of them."
-        )
+        yield impossible("The initramfs is made neither by initramfs-tools nor by dracut. Install one of them.")
 
 
 def command_line(laptop: Laptop) -> Iterator[Found]:

@@ -62,6 +62,8 @@ class Adapter:
 
     name: str
     driver: str
+    module: str = ""
+    """The module that the driver is in; empty: it is part of the kernel."""
     mac: str = "52:54:00:00:00:02"
     carrier: bool = True
     ipv6: bool = True
@@ -73,6 +75,8 @@ class Drivers:
 
     wired: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names of the modules that a cable may need, by kernel."""
+    modules: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Names of all its modules, and of what could be one and is part of the kernel."""
     beside: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Those among them that were built beside the kernel, by DKMS."""
     firmware: Mapping[str, bool] = field(default_factory=dict)

@@ -216,12 +216,19 @@ def read_adapters(conf: Path) -> tuple[Adapter, ...]:
         Adapter(
             name=one.name,
             driver=link.driver(one.name),
+            module=_module(one.name),
             mac=one.mac,
             carrier=one.carrier,
             ipv6=text(conf / one.name / "disable_ipv6").strip() != "1",
         )
         for one in link.wired()
     )
+
+
+def _module(interface: str) -> str:
+    """Return the module that an interface's driver is in."""
+    found = Path("/sys/class/net") / interface / "device/driver/module"
+    return found.resolve().name if found.exists() else ""
 
 
 def read_drivers(versions: Iterable[str]) -> Drivers:
@@ -236,8 +243,16 @@ def read_drivers(versions: Iterable[str]) -> Drivers:
         )
         for version, names in wired.items()
     }
+    modules = {version: frozenset(_modules(Path("/lib/modules") / version)) for version in versions}
     folders = {name: Path("/lib/firmware") / name for name in FIRMWARE}
-    return Drivers(wired=wired, beside=beside, firmware={name: any(path.glob("*")) for name, path in folders.items()})
+    firmware = {name: any(path.glob("*")) for name, path in folders.items()}
+    return Drivers(wired=wired, modules=modules, beside=beside, firmware=firmware)
+
+
+def _modules(folder: Path) -> set[str]:
+    """Return the names of a kernel's modules, also of those that are built in (modules.builtin, kmod)."""
+    lines = [*text(folder / "modules.dep").splitlines(), *text(folder / "modules.builtin").splitlines()]
+    return {boot.module_name(line.partition(":")[0]) for line in lines}
 
 
 def read_firewall() -> Firewall:
