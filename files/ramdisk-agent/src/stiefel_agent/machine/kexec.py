@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn
@@ -29,7 +29,8 @@ class System:
     kernel: BinaryIO
     initrd: BinaryIO
     command_line: str
-    extra: Mapping[str, bytes | BinaryIO]
+    extra: Mapping[str, bytes | BinaryIO] = field(repr=False)
+    """Keys among them."""
 
 
 def _entry(name: str, mode: int, size: int, inode: int) -> bytes:

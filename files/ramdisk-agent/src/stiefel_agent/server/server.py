@@ -15,7 +15,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import NoReturn
@@ -80,7 +80,7 @@ class Session:
 
     facts: Facts
     secrets: Secrets
-    private_key: str
+    private_key: str = field(repr=False)
     connection: Connection
     since: float
     exported: bool = False
