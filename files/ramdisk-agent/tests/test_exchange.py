@@ -2,115 +2,22 @@
 
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from exchange import SECONDS, Role, desktop_folder, laptop, release
 
-from stiefel_agent.protocol.keys import Key, serialise
-
-SECONDS = 60.0
-ROLES = Path(__file__).parent / "exchange_roles.py"
+from stiefel_agent.protocol.keys import Key
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making network namespaces needs root")
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)
-
-
-@pytest.fixture
-def cable() -> Iterator[tuple[str, str]]:
-    """Two namespaces, joined by a veth pair: the laptop's and the desktop's."""
-    laptop, desktop = (f"stiefel-{end}-{os.getpid()}" for end in ("laptop", "desktop"))
-    try:
-        for namespace in (laptop, desktop):
-            ip("netns", "add", namespace)
-        ip("-n", laptop, "link", "add", "cable0", "type", "veth", "peer", "name", "cable1", "netns", desktop)
-        yield laptop, desktop
-    finally:
-        for namespace in (laptop, desktop):
-            subprocess.run(["ip", "netns", "delete", namespace], check=False, capture_output=True)
-
-
-class Role:
-    """A running server or client, and what it says."""
-
-    def __init__(self, namespace: str, role: str, folder: Path, keyboard: int = subprocess.DEVNULL) -> None:
-        self._said = ""
-        source = str(Path(__file__).parents[1] / "src")
-        self._process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, sys.executable, str(ROLES), role, str(folder)],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, stdin=keyboard,
-            env={**os.environ, "PYTHONPATH": source},
-        )  # fmt: skip
-
-    def hears(self, text: str) -> None:
-        """Wait until it has said a text; fails with all it said after SECONDS."""
-        assert self._process.stderr
-        deadline = time.monotonic() + SECONDS
-        while text not in self._said:
-            left = deadline - time.monotonic()
-            ready, _, _ = select.select([self._process.stderr], [], [], max(left, 0))
-            data = os.read(self._process.stderr.fileno(), 65536) if ready else b""
-            assert data, f"{text!r} was not said within {SECONDS} s, but:\n{self._said}"
-            self._said += data.decode()
-
-    def ends(self) -> int:
-        return self._process.wait(SECONDS)
-
-    def said(self, text: str) -> bool:
-        return text in self._said
-
-    def order(self, *events: str) -> bool:
-        """Say whether it has told of these events in this order, others among them or not."""
-        rest = self._said
-        for event in events:
-            _, found, rest = rest.partition(event)
-            if not found:
-                return False
-        return True
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
-@pytest.fixture
-def laptop_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "laptop"
-    (folder / "bundle").mkdir(parents=True)
-    (folder / "disk").write_bytes(b"disk")
-    (folder / "bundle/vmlinuz").write_bytes(os.urandom(700_001))
-    (folder / "bundle/initrd.img").write_bytes(os.urandom(3_000_000))
-    (folder / "bundle/cmdline").write_text("root=UUID=1 stiefel.role=target\n")
-    (folder / "bundle/kernel-version").write_text("6.12\n")
-    configure(folder, encryption="none")
-    return folder
-
-
-def configure(folder: Path, **settings: object) -> None:
-    """Write what autokexec would tell the server."""
-    document = {"disk": str(folder / "disk"), "laptop": "anna", "connections": 2, **settings}
-    (folder / "server.json").write_text(json.dumps(document))
-
-
-def desktop_folder(tmp_path: Path, name: str, key: Key) -> Path:
-    folder = tmp_path / name
-    folder.mkdir()
-    (folder / "key.json").write_text(serialise([key.for_stick()]))
-    (folder / "name.json").write_text(json.dumps(name))
-    return folder
-
-
-def test_a_session_from_beacon_to_release(cable: tuple[str, str], laptop_folder: Path, tmp_path: Path) -> None:
+def test_a_session_from_beacon_to_release(cable: tuple[str, str], tmp_path: Path) -> None:
     key = Key.generate("stick")
-    (laptop_folder / "key.json").write_text(serialise([Key.generate("other"), key]))
+    laptop_folder = laptop(tmp_path, Key.generate("other"), key, encryption="none")
     desktop = desktop_folder(tmp_path, "tower", key)
     server = Role(cable[0], "server", laptop_folder)
     client = Role(cable[1], "client", desktop)
@@ -136,12 +43,9 @@ def test_a_session_from_beacon_to_release(cable: tuple[str, str], laptop_folder:
         server.stop()
 
 
-def test_a_silent_desktop_is_fenced_off_before_another_gets_the_disk(
-    cable: tuple[str, str], laptop_folder: Path, tmp_path: Path
-) -> None:
+def test_a_silent_desktop_is_fenced_off_before_another_gets_the_disk(cable: tuple[str, str], tmp_path: Path) -> None:
     key = Key.generate("stick")
-    (laptop_folder / "key.json").write_text(serialise([key]))
-    configure(laptop_folder, encryption="wireguard", takeover_seconds=1)
+    laptop_folder = laptop(tmp_path, key, encryption="wireguard", takeover_seconds=1)
     server = Role(cable[0], "server", laptop_folder)
     ghost = Role(cable[1], "client", desktop_folder(tmp_path, "ghost", key))
     heir = None
@@ -158,12 +62,9 @@ def test_a_silent_desktop_is_fenced_off_before_another_gets_the_disk(
                 role.stop()
 
 
-def test_an_export_that_fails_is_cleared_away_and_tried_again(
-    cable: tuple[str, str], laptop_folder: Path, tmp_path: Path
-) -> None:
+def test_an_export_that_fails_is_cleared_away_and_tried_again(cable: tuple[str, str], tmp_path: Path) -> None:
     key = Key.generate("stick")
-    (laptop_folder / "key.json").write_text(serialise([key]))
-    configure(laptop_folder, encryption="wireguard")
+    laptop_folder = laptop(tmp_path, key, encryption="wireguard")
     (laptop_folder / "first-export-fails").touch()
     server = Role(cable[0], "server", laptop_folder)
     client = Role(cable[1], "client", desktop_folder(tmp_path, "tower", key))
@@ -176,11 +77,9 @@ def test_an_export_that_fails_is_cleared_away_and_tried_again(
         server.stop()
 
 
-def test_a_person_at_the_laptop_ends_a_session_with_two_keys(
-    cable: tuple[str, str], laptop_folder: Path, tmp_path: Path
-) -> None:
+def test_a_person_at_the_laptop_ends_a_session_with_two_keys(cable: tuple[str, str], tmp_path: Path) -> None:
     key = Key.generate("stick")
-    (laptop_folder / "key.json").write_text(serialise([key]))
+    laptop_folder = laptop(tmp_path, key, encryption="none")
     hand, keyboard = os.openpty()
     server = Role(cable[0], "server", laptop_folder, keyboard)
     lost = Role(cable[1], "client", desktop_folder(tmp_path, "lost", key))
@@ -204,18 +103,8 @@ def test_a_person_at_the_laptop_ends_a_session_with_two_keys(
         os.close(keyboard)
 
 
-def release(namespace: str, host: str, token: str) -> bytes:
-    """Say a release from the desktop's namespace; return the answer."""
-    program = (
-        "import socket, sys; s = socket.create_connection((sys.argv[1], 61571), 10); "
-        "s.sendall(sys.argv[2].encode() + b'\\n'); sys.stdout.write(s.recv(16).decode())"
-    )
-    command = ["ip", "netns", "exec", namespace, sys.executable, "-c", program, f"{host}%cable1", token]
-    return subprocess.run(command, check=True, capture_output=True, timeout=SECONDS).stdout
-
-
-def test_a_stranger_gets_no_answer(cable: tuple[str, str], laptop_folder: Path, tmp_path: Path) -> None:
-    (laptop_folder / "key.json").write_text(serialise([Key.generate("stick")]))
+def test_a_stranger_gets_no_answer(cable: tuple[str, str], tmp_path: Path) -> None:
+    laptop_folder = laptop(tmp_path, Key.generate("stick"))
     server = Role(cable[0], "server", laptop_folder)
     friend = Key.generate("stick")
     client = Role(cable[1], "client", desktop_folder(tmp_path, "stranger", friend))

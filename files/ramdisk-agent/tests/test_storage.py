@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from stiefel_agent.errors import NoSuchDisk
-from stiefel_agent.machine import disk, storage
+from stiefel_agent.machine import disk, program, storage
 
 
 def device(path, kind, *children, **more):
@@ -45,11 +45,11 @@ def test_a_volume_group_needs_all_its_disks():
 def machine(monkeypatch, source, tree):
     """Let findmnt and lsblk say this."""
 
-    def run(command, **_):
+    def run(*command):
         said = f"{source}\n" if command[0] == "findmnt" else json.dumps({"blockdevices": tree})
         return subprocess.CompletedProcess(command, 0, said, "")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(program, "run", run)
     monkeypatch.setattr(disk, "describe", lambda path: path)
     monkeypatch.setattr("os.path.realpath", str)
 

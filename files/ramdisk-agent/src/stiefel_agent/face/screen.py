@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import termios
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TextIO
+from typing import TextIO, cast
 
 _WIDTH = 78
 _BAR = 30
 _GREEN, _YELLOW, _RED = "\x1b[1;32m", "\x1b[1;33m", "\x1b[1;31m"
+_CANCEL = "\x18"
+"""Ends an escape sequence of which the rest was lost (console_codes(4))."""
 _DIM, _BOLD, _PLAIN = "\x1b[90m", "\x1b[1m", "\x1b[0m"
 
 
@@ -52,7 +56,7 @@ class Screen:
 
     title: str
     steps: Sequence[Step]
-    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    stream: TextIO = field(default_factory=lambda: patient_stdout())  # noqa: PLW0108 - it stands further down
     hints: tuple[str, ...] = ()
     _drawn: str = ""
 
@@ -76,9 +80,8 @@ class Screen:
 
     def advise(self, *hints: str) -> None:
         """Show what a person may do now; none takes the old advice away."""
-        if hints != self.hints:
-            self.hints = hints
-            self.draw()
+        self.hints = hints
+        self.draw()
 
     def draw(self) -> None:
         """Show the page, if it differs from what is shown."""
@@ -88,7 +91,8 @@ class Screen:
         self._drawn = page
         if self.stream.isatty():
             # Home, page, clear the rest: no flicker. The cursor has nothing to point at.
-            self.stream.write("\x1b[?25l\x1b[H" + page.replace("\n", "\x1b[K\n") + "\x1b[J")
+            if not self.stream.write(f"{_CANCEL}\x1b[?25l\x1b[H" + page.replace("\n", "\x1b[K\n") + "\x1b[J"):
+                self._drawn = ""  # the terminal takes nothing now; the whole page comes again with the next look
         else:
             current = next((step for step in self.steps if step.mark in (Mark.NOW, Mark.FAILED)), None)
             if current:
@@ -107,6 +111,36 @@ class Screen:
         return "\n".join(lines)
 
 
+class Terminal(io.TextIOBase):
+    """The terminal of a stream, through a description of our own that never waits: what it does not take now is lost.
+
+    A terminal that was stopped (Scroll Lock; Ctrl-S where it counts) or whose reader is slow would hold the writer up.
+    The description is our own because O_NONBLOCK belongs to one, and the stream's is others' as well (open(2)).
+    """
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Return how many characters were taken: all or, as far as anybody should rely on them, none."""
+        data = text.encode(errors="replace")
+        try:
+            return len(text) if os.write(self._descriptor, data) == len(data) else 0
+        except OSError:
+            return 0
+
+
+def patient_stdout() -> TextIO:
+    """Return standard output, through a description that never waits if it is a terminal."""
+    if not sys.stdout.isatty():
+        return sys.stdout
+    return cast(TextIO, Terminal(os.ttyname(sys.stdout.fileno())))
+
+
 def _wrap(text: str) -> list[str]:
     """Break a text into lines that fit."""
     return [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, _WIDTH - 6)]
@@ -115,5 +149,16 @@ def _wrap(text: str) -> list[str]:
 def wake_console() -> None:
     """Turn the console's blanking off: a dark screen looks like a broken machine (console_codes(4))."""
     if os.isatty(1):
-        sys.stdout.write("\x1b[9;0]\x1b[14;0]\x1b[2J")
-        sys.stdout.flush()
+        patient_stdout().write("\x1b[9;0]\x1b[14;0]\x1b[2J")
+
+
+def take_keys(terminal: int) -> None:
+    """Let each key come at once, unseen, and as nothing but a key (termios(3)); `terminal` is a descriptor.
+
+    Without ISIG, Ctrl-C is a key like others and ends nothing; without IXON, Ctrl-S does not stop what is written.
+    """
+    mode = termios.tcgetattr(terminal)
+    mode[0] &= ~termios.IXON
+    mode[3] &= ~(termios.ISIG | termios.ICANON | termios.ECHO)
+    mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(terminal, termios.TCSANOW, mode)

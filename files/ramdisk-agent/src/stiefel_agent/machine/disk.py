@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from stiefel_agent.errors import DiskHibernated, DiskInUse, NoSuchDisk
-from stiefel_agent.machine import storage
+from stiefel_agent.machine import program, storage
 
 _BY_ID = Path("/dev/disk/by-id")
+_SYS_BLOCK = Path("/sys/block")
 # Names a person recognises come first; `wwn-` and `nvme-eui.` are as stable but say nothing.
 _FRIENDLY = ("nvme-", "ata-", "mmc-", "usb-", "virtio-", "scsi-", "wwn-")
 
@@ -33,7 +33,7 @@ class Disk:
 
 def _lsblk(*arguments: str) -> list[dict[str, Any]]:
     """Return lsblk(8)'s list of devices as it stands in its JSON output."""
-    done = subprocess.run(["lsblk", "--json", "--bytes", *arguments], capture_output=True, text=True, check=False)
+    done = program.run("lsblk", "--json", "--bytes", *arguments)
     if done.returncode:
         raise NoSuchDisk(done.stderr.strip())
     devices: list[dict[str, Any]] = json.loads(done.stdout)["blockdevices"]
@@ -77,10 +77,7 @@ def disk_below(mount_point: str) -> Disk:
 
     Raises NoSuchDisk when it lies on none, or on several.
     """
-    found = subprocess.run(
-        ["findmnt", "--noheadings", "--nofsroot", "--output=SOURCE", mount_point],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    found = program.run("findmnt", "--noheadings", "--nofsroot", "--output=SOURCE", mount_point)
     source = found.stdout.strip()
     if not source.startswith("/dev/"):
         raise NoSuchDisk(f"{mount_point} is on {source or 'nothing'}, which is not a disk of this machine")
@@ -96,6 +93,18 @@ def refuse_hibernated(path: str) -> None:
     for device in _flat(_lsblk("--output=PATH,FSTYPE", path)):
         if device["fstype"] == "swsuspend":
             raise DiskHibernated(device["path"])
+
+
+def sectors_written(path: str) -> int | None:
+    """Return how many 512-byte sectors were written to a disk since this kernel started; None if it does not say.
+
+    Source: the kernel's documentation, block/stat.rst: the seventh number. What waits in the page cache is not among
+    them before an fsync.
+    """
+    try:
+        return int((_SYS_BLOCK / Path(os.path.realpath(path)).name / "stat").read_text().split()[6])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn
 
 from stiefel_agent.errors import KexecRefused
+from stiefel_agent.machine import program
+
+LOAD_SECONDS = 300.0
+"""The kernel copies and checks a hundred megabytes; on an emulated machine that takes a while."""
 
 _MAGIC = b"070701"
 _FILE = 0o100600
@@ -99,17 +102,15 @@ def load(system: System) -> None:
         system.kernel.flush()
         descriptors = (system.kernel.fileno(), initrd.fileno())
         kernel_path, initrd_path = (f"/proc/self/fd/{number}" for number in descriptors)
-        command = [
-            "kexec", "-s", "-l", kernel_path, f"--initrd={initrd_path}", f"--command-line={system.command_line}",
-        ]  # fmt: skip
-        done = subprocess.run(command, pass_fds=descriptors, capture_output=True, text=True, check=False)
+        options = (f"--initrd={initrd_path}", f"--command-line={system.command_line}")
+        done = program.run("kexec", "-s", "-l", kernel_path, *options, seconds=LOAD_SECONDS, pass_fds=descriptors)
     if done.returncode or Path("/sys/kernel/kexec_loaded").read_text().strip() != "1":
         raise KexecRefused((done.stderr or done.stdout).strip() or f"kexec ended with {done.returncode}")
 
 
 def unload() -> None:
     """Forget the loaded system: systemd starts one that is loaded at the next reboot, whoever asks for that."""
-    subprocess.run(["kexec", "-s", "-u"], capture_output=True, check=False)
+    program.run("kexec", "-s", "-u")
 
 
 def execute() -> NoReturn:

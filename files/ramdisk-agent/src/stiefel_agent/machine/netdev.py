@@ -2,7 +2,6 @@
 
 import select
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from stiefel_agent.errors import LinkFailed, TunnelFailed
+from stiefel_agent.machine import program
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def ip(*arguments: str) -> None:
     Raises:
         LinkFailed: with what ip said.
     """
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    done = program.run("ip", *arguments)
     if done.returncode:
         raise LinkFailed(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
 
@@ -41,8 +41,7 @@ def wg_setconf(interface: str, configuration: str) -> None:
     Raises:
         TunnelFailed: with what wg said.
     """
-    command = ["wg", "setconf", interface, "/dev/stdin"]
-    done = subprocess.run(command, input=configuration, capture_output=True, text=True, check=False)
+    done = program.run("wg", "setconf", interface, "/dev/stdin", text=configuration)
     if done.returncode:
         raise TunnelFailed(f"wg setconf {interface}: {done.stderr.strip()}")
 
@@ -78,6 +77,13 @@ def link_local_address(interface: str) -> str | None:
         if name == interface and int(scope, 16) == SCOPE_LINK and not unusable:
             return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(address))
     return None
+
+
+def has_address(interface: str, address: str) -> bool:
+    """Say whether an interface has this IPv6 address."""
+    wanted = socket.inet_pton(socket.AF_INET6, address).hex()
+    lines = (line.split() for line in IF_INET6.read_text().splitlines())
+    return any(fields[0] == wanted and fields[5] == interface for fields in lines)
 
 
 def prepare_link(interface: str, name: str) -> None:
@@ -159,4 +165,4 @@ class LinkEvents:
 def udev_settle() -> None:
     """Let udev finish its own renaming, or it would take our name away again; without udev, do nothing."""
     with suppress(FileNotFoundError):
-        subprocess.run(["udevadm", "settle", "--timeout=30"], check=False)
+        program.run("udevadm", "settle", "--timeout=30", seconds=40)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import subprocess
 
 from stiefel_agent.errors import TunnelFailed
-from stiefel_agent.machine import netdev
+from stiefel_agent.machine import netdev, program
 from stiefel_agent.protocol.session import TUNNEL
 
 PORT = 61572
@@ -16,6 +15,9 @@ CLIENT_ADDRESS = "fd73:7469:6566:656c::2"
 """Addresses inside the tunnel: unique local (RFC 4193), the prefix spells "stiefel"."""
 MTU = 1420
 """1500 less IPv6 (40), UDP (8) and WireGuard (32) headers."""
+KEEPALIVE_SECONDS = 10
+"""How often each end is heard although it has nothing to say. Both ends: when one clock is set back, WireGuard takes no
+handshake of that end until its time has come again (its TAI64N stamps must grow), so the other one has to begin it."""
 
 
 def new_private_key() -> str:
@@ -29,7 +31,7 @@ def public_key(private_key: str) -> bytes:
 
 
 def _wg(command: str, text: str | None = None) -> str:
-    done = subprocess.run(["wg", command], input=text, capture_output=True, text=True, check=False)
+    done = program.run("wg", command, text=text)
     if done.returncode:
         raise TunnelFailed(f"wg {command}: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -49,6 +51,7 @@ ListenPort = {PORT}
 PublicKey = {encode(peer)}
 PresharedKey = {encode(preshared_key)}
 AllowedIPs = {CLIENT_ADDRESS}/128
+PersistentKeepalive = {KEEPALIVE_SECONDS}
 """
 
 
@@ -64,9 +67,26 @@ def create(configuration: str, address: str, peer_address: str) -> None:
     remove()
     netdev.ip("link", "add", "dev", TUNNEL, "type", "wireguard")
     netdev.wg_setconf(TUNNEL, configuration)
-    netdev.ip("address", "add", f"{address}/128", "dev", TUNNEL, "nodad")
     netdev.ip("link", "set", "dev", TUNNEL, "mtu", str(MTU), "up")
-    netdev.ip("route", "add", f"{peer_address}/128", "dev", TUNNEL)
+    address_it(address, peer_address)
+
+
+def address_it(address: str, peer_address: str) -> None:
+    """Give the tunnel its address and the route to its peer; raises LinkFailed."""
+    netdev.ip("address", "replace", f"{address}/128", "dev", TUNNEL, "nodad")
+    netdev.ip("route", "replace", f"{peer_address}/128", "dev", TUNNEL)
+
+
+def put_back(address: str, peer_address: str) -> bool:
+    """Give a tunnel back what was taken from it; False if there was nothing to do. Raises LinkFailed.
+
+    `net.ipv6.conf.all.disable_ipv6=1`, even for a second, takes address and route for good (ip-sysctl.rst).
+    """
+    if netdev.has_address(TUNNEL, address):
+        return False
+    (netdev.IPV6_CONF / TUNNEL / "disable_ipv6").write_text("0")
+    address_it(address, peer_address)
+    return True
 
 
 def remove() -> None:
@@ -75,8 +95,18 @@ def remove() -> None:
         netdev.ip("link", "delete", "dev", TUNNEL)
 
 
+def peers() -> list[str]:
+    """Return the public keys (base64) of the tunnel's peers; none if there is no tunnel."""
+    return program.run("wg", "show", TUNNEL, "peers").stdout.split()
+
+
+def exists() -> bool:
+    """Say whether there is a tunnel."""
+    return netdev.exists(TUNNEL)
+
+
 def transferred() -> tuple[int, int]:
     """Return the bytes received from and sent to the peer so far (wg(8), show transfer)."""
-    done = subprocess.run(["wg", "show", TUNNEL, "transfer"], capture_output=True, text=True, check=False)
+    done = program.run("wg", "show", TUNNEL, "transfer")
     numbers = done.stdout.split()
     return (int(numbers[1]), int(numbers[2])) if len(numbers) == 3 else (0, 0)

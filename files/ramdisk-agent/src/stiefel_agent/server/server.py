@@ -1,18 +1,17 @@
 """The server, on the laptop: hold the disk, answer the desktop, give it bundle and disk, go home when it is done.
 
-One loop, one thread: discovery, handshakes and the release are all answered while a bundle is on its way.
+One loop, one thread: discovery, handshakes and the release are all answered while a bundle is on its way. What may
+happen when is `sessions.TABLE`; this is what carries it out. Should it die, its next life goes on where it was.
 """
 
 from __future__ import annotations
 
-import hmac
 import os
 import selectors
 import socket
-import subprocess
 import sys
 import time
-import tty
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,82 +20,51 @@ from pathlib import Path
 from typing import NoReturn
 
 from stiefel_agent import config
-from stiefel_agent.errors import ExportFailed, HandshakeError, StiefelError
+from stiefel_agent.errors import HandshakeError, StiefelError
 from stiefel_agent.face import screen, status
 from stiefel_agent.face.console import event, say
-from stiefel_agent.machine import disk, link, netdev, tunnel
+from stiefel_agent.machine import disk, firewall, link, netdev, program, tunnel
 from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
+from stiefel_agent.protocol.crypto import digest
 from stiefel_agent.protocol.discovery import PORT, Answerer, Datagram
-from stiefel_agent.protocol.handshake import (
-    CONNECTIONS_LIMIT,
-    HELLO_SECONDS,
-    Asked,
-    Received,
-    Secrets,
-    Send,
-    ServerHandshake,
-)
+from stiefel_agent.protocol.handshake import CONNECTIONS_LIMIT, Asked, Secrets
 from stiefel_agent.protocol.keys import Key, unlocked
-from stiefel_agent.protocol.messages import Busy, Challenge, Facts, Grant, Stage, Tunnel, displayable
-from stiefel_agent.server import export
+from stiefel_agent.protocol.messages import Busy, Challenge, Grant, Stage, Tunnel, displayable, new_export
+from stiefel_agent.server import export, fence, memory
+from stiefel_agent.server.connections import Connection, Connections
+from stiefel_agent.server.page import Page, how_it_goes
+from stiefel_agent.server.releases import Releases
+from stiefel_agent.server.sessions import (
+    DURABLE,
+    Act,
+    Event,
+    Session,
+    Standing,
+    State,
+    after,
+    found,
+    token_line,
+)
 
 RELEASE_PORT = 61571
 BUNDLE_SECONDS = 900.0
 """How long a bundle may take: 100 MB at a tenth of a slow cable's speed."""
-RELEASE_SECONDS = 5.0
-SILENCE_SECONDS = 10
-"""After so long a desktop that neither acknowledges nor answers has gone away; only until it has its system."""
 TICK_SECONDS = 1.0
+RETRY_SECONDS = 5.0
 DISK_SECONDS = 0.25
-TOKEN_LINE = 128
-"""More than a release line is long; who sends more is not our target."""
+CAN_BE_ENDED = (State.GIVING, State.SERVING)
+"""When a person may end a session."""
+KEYS_LIMIT = 16
+"""Keys read at once: on a slow machine several come together."""
 
 
-@dataclass(slots=True)
-class Connection:
-    """One TCP connection: a handshake under way, and what is still to be sent."""
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a session's beginning has beside the session: it ends with the agent, as the desktop's attempt does."""
 
-    socket: socket.socket
-    source: str
-    handshake: ServerHandshake
-    deadline: float
-    frames: Iterator[bytes]
-    """What is still to be sent: the bundle."""
-    output: bytes | memoryview = b""
-    """What is to be sent before it."""
-    last: bool = False
-    """Close when all is sent."""
-
-    def pending(self) -> bool:
-        """Say whether there is anything to send now."""
-        if not self.output:
-            self.output = next(self.frames, b"")
-        return bool(self.output)
-
-
-@dataclass(slots=True)
-class Session:
-    """The one session: whose it is, since when, and what ends it."""
-
-    facts: Facts
+    connection: Connection
     secrets: Secrets
     private_key: str = field(repr=False)
-    connection: Connection
-    since: float
-    exported: bool = False
-    heard: tuple[int, int] = (0, 0)
-    heard_at: float = 0.0
-
-
-class Steps:
-    """The lines on the laptop's screen."""
-
-    def __init__(self) -> None:
-        self.wait = screen.Step("Wait for the desktop")
-        self.give = screen.Step("Give it the system")
-        self.serve = screen.Step("Serve the disk")
-        self.home = screen.Step("Return to the normal system")
-        self.all = (self.wait, self.give, self.serve, self.home)
 
 
 class Server:
@@ -105,113 +73,262 @@ class Server:
     def __init__(self, settings: config.ServerConfig, keyring: tuple[Key, ...], stack: ExitStack) -> None:
         self._settings = settings
         self._encrypted = settings.encryption is config.Encryption.WIREGUARD
-        self._steps = Steps()
-        title = f"laptop {settings.laptop}" + ("" if self._encrypted else "  (block traffic is NOT encrypted)")
-        self._screen = screen.Screen(title, self._steps.all)
+        # Without encryption no tunnel says who is silent and who is idle: nobody else follows by time.
+        self._takeover_seconds = settings.takeover_seconds if self._encrypted else 0
+        self._page = Page(settings.laptop, encrypted=self._encrypted)
         self._descriptor = stack.enter_context(disk.held(settings.disk))
         disk.refuse_hibernated(settings.disk)
         self._disk = disk.describe(settings.disk)
         challenge = Challenge(Stage.SERVER, displayable(settings.laptop), PORT)
         self._answerer = Answerer(keyring, challenge)
         self._manifest = manifest(settings.laptop)
-        self._session: Session | None = None
-        self._connections: list[Connection] = []
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._listener = stack.enter_context(_listen("::", PORT))
-        self._release: socket.socket | None = None
+        self._connections: Connections
+        self._state = State.STARTING
+        self._session: Session | None = None
+        self._beginning: Beginning | None = None
+        self._asking: tuple[Connection, Asked] | None = None
+        self._releases: Releases | None = None
+        self._heard, self._heard_at = 0, 0.0
+        self._nbdkit: int | None = None
+        self._restarts = 0
+        self._wrong: list[str] = []
+        self._retry_at = 0.0
         self._asked_to_end = False
+        self._ended_by = ""
+        self._sent_home = False
+        self._acts: dict[Act, Callable[[], Event | None]] = {
+            Act.RESUME: self._resume,
+            Act.GRANT: self._grant,
+            Act.REFUSE: self._refuse,
+            Act.DROP: self._drop,
+            Act.OPEN: self._open,
+            Act.ADMIT: self._admit,
+            Act.EXPORT_AGAIN: self._export_again,
+            Act.FENCE: self._fence,
+            Act.TELL: self._tell,
+            Act.WAIT: self._wait,
+            Act.GO_HOME: self._go_home,
+        }
 
     def run(self) -> None:
-        """Serve until the target releases the disk."""
-        self._watch(self._wire, self._hear)
-        self._watch(self._changes, self._links_changed)
-        self._watch(self._listener, self._accept)
+        """Serve until the laptop goes home."""
+        self._find()
+        self._connections = Connections(self._selector, self._listener, self._answerer.challenges, self)
+        self._selector.register(self._wire, selectors.EVENT_READ, self._hear)
+        self._selector.register(self._changes, selectors.EVENT_READ, self._links_changed)
         if sys.stdin.isatty():
-            tty.setcbreak(sys.stdin)
+            screen.take_keys(sys.stdin.fileno())
             self._selector.register(sys.stdin, selectors.EVENT_READ, self._keys)
         self._links_changed()
         event("server_ready", disk=self._disk.path, bytes=self._disk.size, encryption=self._settings.encryption)
-        while not self._steps.home.detail:
+        while self._state is not State.HOME:
             for ready, mask in self._selector.select(TICK_SECONDS):
-                ready.data(mask) if isinstance(ready.data, _Pump) else ready.data()
+                ready.data(mask)
             self._tick(time.monotonic())
 
-    def _watch(self, source: netdev.LinkEvents | link.DiscoverySocket | socket.socket, act: Callable[[], None]) -> None:
-        self._selector.register(source, selectors.EVENT_READ, act)
+    def _happen(self, what: Event) -> None:
+        """Do what the table says, and what it says to what comes of that."""
+        events = deque([what])
+        while events:
+            step = after(self._state, events.popleft())
+            self._state = step.state
+            self._remember()
+            for act in step.acts:
+                if outcome := self._acts[act]():
+                    events.append(outcome)
 
-    def _links_changed(self) -> None:
-        """Switch on what is off, call on what is new."""
-        self._changes.drain()
-        interfaces = link.made_reachable()
-        self._wire.follow(interfaces)
-        if self._session is None:
-            self._screen.start(self._steps.wait, status.interfaces(interfaces, "listening"))
+    def _remember(self) -> None:
+        """Keep the record up to date; `_open` makes it, before there is anything to lose."""
+        if self._session and self._state in DURABLE - {State.OPENING}:
+            try:
+                memory.remember(self._state, self._session)
+            except OSError as error:
+                say(f"the session's record could not be written: {error}")
 
-    def _hear(self) -> None:
-        """Answer discovery; whoever has no key hears nothing."""
-        while received := self._wire.receive():
-            answer = self._answerer.receive(*received, time.monotonic())
-            if isinstance(answer, Datagram):
-                self._wire.send(answer)
+    def _find(self) -> None:
+        """Look for what an earlier life of this agent has left, before anybody is answered."""
+        state, self._session = memory.recall() or (None, None)
+        self._happen(found(state, self._is_whole))
 
-    def _accept(self) -> None:
-        """Take a connection, driving out the oldest that has not come to an answer if there are too many."""
+    def _is_whole(self) -> bool:
+        """Say whether the recorded session's way to the disk is open for it and for nobody else."""
+        held = self._session
+        if held is None:
+            return False
         try:
-            connected, source = self._listener.accept()
-        except OSError:  # it went away again before we looked
-            return
-        connected.setblocking(False)
-        # A desktop that loses its power says no goodbye: notice within seconds (tcp(7)).
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENCE_SECONDS)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_SECONDS * 1000)
-        unfinished = [one for one in self._connections if not self._owns_session(one)]
-        if len(unfinished) >= CONNECTIONS_LIMIT:
-            self._close(unfinished[0])
-        handshake = ServerHandshake(self._answerer.challenges)
-        connection = Connection(connected, source[0], handshake, time.monotonic() + HELLO_SECONDS, iter(()))
-        self._connections.append(connection)
-        self._selector.register(connected, selectors.EVENT_READ, _Pump(self, connection))
+            if self._encrypted:
+                return tunnel.peers() == [tunnel.encode(held.facts.wireguard_public_key)]
+            return firewall.allowed() == {_bare(held.source)}
+        except StiefelError:
+            return False
 
-    def pump(self, connection: Connection, mask: int) -> None:
-        """Move one connection on; whatever is wrong with it ends it without a word."""
+    # What the table lets happen.
+
+    def _resume(self) -> Event | None:
+        assert self._session
+        self._put_back()
+        self._hear_releases(self._session.address)
+        self._listen_anew()
+        event("adopted", desktop=self._session.facts.desktop)
+        return None if self._nbdkit else Event.EXPORT_GONE
+
+    def _grant(self) -> Event | None:
+        assert self._asking
+        connection, asked = self._asking
+        address = tunnel.SERVER_ADDRESS if self._encrypted else "::"
+        token_hash = digest(token_line(asked.secrets.release_token))
+        name, since = new_export(), time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._session = Session(
+            asked.facts, asked.key_name, connection.source, address, name, token_hash, since
+        )  # fmt: skip
         try:
-            if mask & selectors.EVENT_READ:
-                self._feed(connection, connection.socket.recv(65536))
-            self._flush(connection)
-        except BlockingIOError:
-            return
-        except (StiefelError, OSError) as error:
-            if self._owns_session(connection):  # a stranger's are not worth a line: there may be thousands
-                say(f"the session's beginning broke off: {error}")
-            self._close(connection)
-
-    def _feed(self, connection: Connection, data: bytes) -> None:
-        match connection.handshake.feed(data, time.monotonic()):
-            case Send(answer):
-                self._queue(connection, answer)
-            case Asked() as asked:
-                self._decide(connection, asked)
-            case Received():
-                self._export(connection)
-
-    def _decide(self, connection: Connection, asked: Asked) -> None:
-        """Give the disk to whoever asks, unless somebody has it."""
-        self._take_over_if_silent()
-        if held := self._session:
-            seconds = int(time.monotonic() - held.since)
-            self._queue(connection, connection.handshake.refuse(Busy(held.facts.desktop, seconds)))
-            connection.last = True
-            return
-        private_key = tunnel.new_private_key()
-        now = time.monotonic()
-        self._session = Session(asked.facts, asked.secrets, private_key, connection, now)
-        self._screen.start(self._steps.give, f"to {asked.facts.desktop}")
-        self._queue(connection, connection.handshake.grant(self._grant(private_key)))
+            private_key = tunnel.new_private_key() if self._encrypted else ""
+            connection.queue(connection.handshake.grant(self._granted(private_key, name)))
+        except StiefelError as error:
+            say(f"a desktop could not be given its system: {error}")
+            self._connections.close(connection)
+            return Event.LEFT
+        self._beginning = Beginning(connection, asked.secrets, private_key)
         connection.frames = self._bundle(asked.secrets)
-        connection.deadline = now + BUNDLE_SECONDS
+        connection.deadline = time.monotonic() + BUNDLE_SECONDS
+        self._page.giving(asked.facts.desktop)
+        return None
+
+    def _refuse(self) -> None:
+        assert self._asking
+        connection, _ = self._asking
+        held = self._session
+        seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - held.since if held else 0
+        busy = Busy(held.facts.desktop if held else "another desktop", max(0, int(seconds)))
+        connection.queue(connection.handshake.refuse(busy), last=True)
+
+    def _drop(self) -> None:
+        self._end_beginning()
+        self._session = None
+        memory.forget()
+
+    def _open(self) -> Event:
+        """The client has the system: open the tunnel, offer the disk in it. What will be open is on record first."""
+        assert self._session and self._beginning
+        held, beginning = self._session, self._beginning
+        try:
+            held = self._session = self._measured(held)
+            memory.remember(State.OPENING, held)
+            if self._encrypted:
+                key, peer = beginning.private_key, held.facts.wireguard_public_key
+                configuration = tunnel.server_configuration(key, peer, beginning.secrets.preshared_key)
+                tunnel.create(configuration, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS)
+            else:
+                firewall.allow(held.source)
+            export.start(self._settings.disk, held.address, held.export, self._settings.connections)
+            self._hear_releases(held.address)
+        except (StiefelError, OSError) as error:
+            say(f"the disk could not be offered: {error}")
+            return Event.FAILED
+        return Event.EXPORTED
+
+    def _measured(self, held: Session) -> Session:
+        """Return the session with what had been written to the disk before it."""
+        os.fsync(self._descriptor)
+        return held.measured(disk.sectors_written(self._settings.disk))
+
+    def _admit(self) -> None:
+        assert self._session and self._beginning
+        connection = self._beginning.connection
+        connection.queue(connection.handshake.ready(), last=True)
+        self._listen_anew()
+        desktop = self._session.facts.desktop
+        event("exported", desktop=desktop, disk=self._settings.disk, address=self._session.address)
+        self._page.serving(f"{self._disk.model or self._disk.path} to {desktop}")
+
+    def _export_again(self) -> None:
+        """Start nbdkit again; systemd does so by itself, unless it has been told to stop it."""
+        assert self._session
+        held = self._session
+        try:
+            export.start(self._settings.disk, held.address, held.export, self._settings.connections)
+        except (StiefelError, OSError) as error:
+            say(f"the disk could not be offered again: {error}")
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _fence(self) -> Event:
+        """Close all that a target could reach the disk through, and what it wrote goes onto the disk."""
+        if self._releases:
+            self._releases.close()
+            self._releases = None
+        self._end_beginning()
+        self._wrong = fence.shut()
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._wrong.append(f"disk: {error.strerror}")
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        return Event.UNFENCED if self._wrong else Event.FENCED
+
+    def _tell(self) -> None:
+        event("not_fenced", what="; ".join(self._wrong))
+        self._page.not_fenced(self._wrong)
+
+    def _wait(self) -> None:
+        if self._ended_by:
+            event(self._ended_by)
+            self._ended_by = ""
+        self._page.waiting("a desktop may come")
+        self._show_links(link.made_reachable())
+
+    def _go_home(self) -> None:
+        if self._session and not self._sent_home:
+            self._page.home(f"{self._session.facts.desktop} is done; all it wrote is on the disk. Restarting")
+        else:
+            self._page.home("as you asked. Restarting")
+
+    # Desktops.
+
+    def decide(self, connection: Connection, asked: Asked) -> None:
+        """Give the disk to whoever asks, unless somebody has it."""
+        self._asking = (connection, asked)
+        held, silent = self._session, time.monotonic() - self._heard_at
+        standing = Standing(self._state, silent, self._is_unwritten(asked), self._takeover_seconds)
+        how = standing.asks(held, asked)
+        if held and how is Event.CLAIMED and self._state is State.SERVING:
+            event("taken_over", desktop=held.facts.desktop, by=asked.facts.desktop, silent=int(silent))
+        self._happen(how)
+        self._asking = None
+
+    def _is_unwritten(self, asked: Asked) -> bool:
+        """Say whether nothing has been written in this session; only looked at when that can matter."""
+        held = self._session
+        if held is None or held.sectors is None or self._state is not State.SERVING or not held.is_of(asked):
+            return False
+        if disk.sectors_written(self._settings.disk) != held.sectors:
+            return False  # no need to wait for a flush
+        os.fsync(self._descriptor)
+        return disk.sectors_written(self._settings.disk) == held.sectors
+
+    def received(self, connection: Connection) -> None:
+        """The client has the system, if it was given all of it."""
+        if not self.owns(connection) or connection.pending():
+            raise HandshakeError("received, before it was given everything")
+        self._happen(Event.RECEIVED)
+
+    def owns(self, connection: Connection) -> bool:
+        """Say whether this is the connection of the desktop that was granted the disk."""
+        return self._beginning is not None and self._beginning.connection is connection
+
+    def closed(self, connection: Connection) -> None:
+        """A desktop that leaves before it has everything may come again."""
+        if self.owns(connection):
+            self._beginning = None
+            self._happen(Event.LEFT)
+
+    def _end_beginning(self) -> None:
+        if self._beginning:
+            connection, self._beginning = self._beginning.connection, None
+            self._connections.close(connection)
 
     def _bundle(self, secrets: Secrets) -> Iterator[bytes]:
         """Yield the bundle's sealed frames; its files are closed when it ends, or when nobody wants it any more."""
@@ -219,7 +336,7 @@ class Server:
         with (folder / "vmlinuz").open("rb") as kernel, (folder / "initrd.img").open("rb") as initrd:
             yield from Encoder(secrets.bundle_key, self._manifest, kernel, initrd)
 
-    def _grant(self, private_key: str) -> Grant:
+    def _granted(self, private_key: str, name: str) -> Grant:
         end = None
         if self._encrypted:
             public_key = tunnel.public_key(private_key)
@@ -228,187 +345,136 @@ class Server:
         return Grant(
             tunnel=end,
             nbd_port=export.PORT,
-            export=export.NAME,
+            export=name,
             connections=self._settings.connections,
             block_size=self._disk.logical_sector,
             release_port=RELEASE_PORT,
         )
 
-    def _export(self, connection: Connection) -> None:
-        """The client has the system: open the tunnel, offer the disk in it, and let it start."""
+    # The release.
+
+    def _hear_releases(self, address: str) -> None:
+        confirmed = lambda: self._happen(Event.CONFIRMED)  # noqa: E731
+        self._releases = Releases(self._selector, _listen(address, RELEASE_PORT), self._judge, confirmed)
+
+    def _judge(self, line: bytes, source: str) -> bool:
+        """Hear that the target is done: make sure that all it wrote is on the disk, and never forget it again."""
         held = self._session
-        if held is None or not self._owns_session(connection) or connection.pending():
-            raise HandshakeError("received, before it was given everything")
-        held.exported = True
+        if held is None or self._state is not State.SERVING:
+            return False
+        if not held.is_released_by(line):
+            say(f"a release from {source} with a wrong token was ignored")
+            return False
         try:
-            address = self._open_tunnel(held) if self._encrypted else "::"
-            if not self._encrypted:
-                _firewall("add", held.connection.source)
-            export.start(self._settings.disk, address)
-            self._release = _listen(address, RELEASE_PORT)
-        except (StiefelError, OSError) as error:
-            say(f"the disk could not be offered: {error}")
-            self._end_session()  # what was opened until now must not outlive the attempt
-            self._links_changed()
-            raise
-        self._watch(self._release, self._hear_release)
-        held.heard_at = time.monotonic()
-        self._queue(connection, connection.handshake.ready())
-        connection.last = True
-        event("exported", desktop=held.facts.desktop, disk=self._settings.disk, address=address)
-        self._screen.start(self._steps.serve, f"{self._disk.model or self._disk.path} to {held.facts.desktop}")
+            os.fsync(self._descriptor)
+        except OSError as error:
+            say(f"a release could not be confirmed, for the disk did not take all that was written: {error.strerror}")
+            return False
+        event("released", desktop=held.facts.desktop)
+        self._happen(Event.RELEASED)
+        return True
 
-    def _open_tunnel(self, held: Session) -> str:
-        configuration = tunnel.server_configuration(
-            held.private_key, held.facts.wireguard_public_key, held.secrets.preshared_key
-        )
-        tunnel.create(configuration, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS)
-        return tunnel.SERVER_ADDRESS
+    # The wire.
 
-    def _hear_release(self) -> None:
-        """The target says that it is done: make sure that all it wrote is on the disk, tell it so, go home."""
-        assert self._release and self._session
-        connected, source = self._release.accept()
-        with connected:
-            connected.settimeout(RELEASE_SECONDS)
+    def _links_changed(self, _: int = 0) -> None:
+        """Switch on what is off, call on what is new, give the tunnel back what was taken from it."""
+        self._changes.drain()
+        interfaces = link.made_reachable()
+        self._wire.follow(interfaces)
+        self._put_back()
+        self._show_links(interfaces)
+
+    def _show_links(self, interfaces: list[link.Wired]) -> None:
+        if self._state is State.WAITING:
+            self._page.waiting(status.interfaces(interfaces, "listening"))
+
+    def _put_back(self) -> None:
+        if self._encrypted and self._state is State.SERVING:
             try:
-                said = connected.makefile("rb").readline(TOKEN_LINE).strip()
-                if not hmac.compare_digest(said, self._session.secrets.release_token.hex().encode()):
-                    say(f"a release from {source[0]} with a wrong token was ignored")
-                    return
-                os.fsync(self._descriptor)
-                connected.sendall(b"ok\n")
-            except OSError as error:
-                say(f"a release from {source[0]} broke off: {error}")
-                return
-        desktop = self._session.facts.desktop
-        self._end_session()
-        event("released", desktop=desktop)
-        self._screen.start(self._steps.home, f"{desktop} is done; all it wrote is on the disk. Restarting")
+                if tunnel.put_back(tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS):
+                    event("tunnel_put_back")
+            except (StiefelError, OSError) as error:
+                say(f"the tunnel's address was taken away and cannot be given back yet: {error}")
 
-    def _keys(self) -> None:
-        """Hear the person at the laptop; on a slow machine several keys come at once."""
-        for pressed in os.read(sys.stdin.fileno(), 16).decode(errors="replace").lower():
-            self._key(pressed)
+    def _hear(self, _: int) -> None:
+        """Answer discovery; whoever has no key hears nothing."""
+        while received := self._wire.receive():
+            answer = self._answerer.receive(*received, time.monotonic())
+            if isinstance(answer, Datagram):
+                self._wire.send(answer)
+
+    # The person.
+
+    def _keys(self, _: int) -> None:
+        """Hear the person at the laptop."""
+        try:
+            pressed = os.read(sys.stdin.fileno(), KEYS_LIMIT)
+        except OSError:
+            pressed = b""
+        if not pressed:  # the terminal has been hung up
+            self._selector.unregister(sys.stdin)
+        for key in pressed.decode(errors="replace").lower():
+            self._key(key)
 
     def _key(self, pressed: str) -> None:
         """Do what the person decides. Ending a session takes two keys, for work may be lost."""
-        if self._session is None:
-            if pressed == "r":
-                event("going_home", reason="asked at the laptop")
-                self._screen.start(self._steps.home, "as you asked. Restarting")
-        elif self._asked_to_end and pressed == "y":
-            event("ended_here", desktop=self._session.facts.desktop)
-            self._end_session()
-            self._links_changed()
-        self._asked_to_end = self._session is not None and pressed == "e"
+        if pressed == "r" and self._state in (State.WAITING, State.FENCING):
+            event("going_home", reason="asked at the laptop")
+            self._sent_home = True
+            self._happen(Event.SENT_HOME)
+        elif self._asked_to_end and pressed == "y" and self._session and self._state in CAN_BE_ENDED:
+            self._ended_by = f"ended_here desktop={self._session.facts.desktop}"
+            self._happen(Event.ENDED)
+        self._asked_to_end = pressed == "e" and self._state in CAN_BE_ENDED
         self._advise()
 
     def _advise(self) -> None:
-        """Show which keys do what now."""
-        if self._session is None:
-            self._screen.advise("Press r to restart this laptop into its normal system.")
-        elif self._asked_to_end:
-            self._screen.advise(
-                f"End the session of {self._session.facts.desktop}? What it has not saved is lost. "
-                "Press y to end it, any other key to let it be."
-            )
-        else:
-            self._screen.advise(
-                "The desktop is using this laptop's disk. To finish, shut the desktop down. "
-                "If it is lost for good: press e to end its session."
-            )
+        desktop = self._session.facts.desktop if self._session else ""
+        self._page.advise(self._state, desktop, sure=self._asked_to_end)
 
-    def _end_session(self) -> None:
-        """Fence the target off: no export, no tunnel, no peer. Nothing of it reaches the disk after this."""
-        held, self._session = self._session, None
-        if self._release:
-            self._selector.unregister(self._release)
-            self._release.close()
-            self._release = None
-        if held and held.exported:
-            tunnel.remove()
-            export.stop()
-            _firewall("delete", held.connection.source)
-            os.fsync(self._descriptor)
-        if held:
-            self._close(held.connection)
-
-    def _take_over_if_silent(self) -> None:
-        """End a session whose target has been silent for longer than the laptop's owner allows.
-
-        Only the tunnel's keepalives tell a silent target from an idle one: without encryption nobody is taken over.
-        """
-        held, allowed = self._session, self._settings.takeover_seconds if self._encrypted else 0
-        if held and held.exported and allowed and time.monotonic() - held.heard_at >= allowed:
-            event("taken_over", desktop=held.facts.desktop, silent=int(time.monotonic() - held.heard_at))
-            self._end_session()
+    # The clock.
 
     def _tick(self, now: float) -> None:
         """See to what has waited too long, and to the screen."""
-        for connection in list(self._connections):
-            if now >= connection.deadline:
-                self._close(connection)
+        self._connections.tick(now)
+        if self._releases:
+            self._releases.tick(now)
+        if self._state is State.FENCING and now >= self._retry_at:
+            self._happen(Event.RETRY)
+        if self._state is State.SERVING:
+            self._watch_session(now)
         self._advise()
-        held = self._session
-        if held and held.exported:
-            self._screen.start(self._steps.serve, self._how_it_goes(held, now))
 
-    def _how_it_goes(self, held: Session, now: float) -> str:
-        """Return who has the disk and for how long; with the tunnel also how much, and whether it is still there."""
-        text = f"{held.facts.desktop} for {status.duration(now - held.since)}"
-        if not self._encrypted:
-            return text
-        heard = tunnel.transferred()
-        if heard != held.heard:
-            held.heard, held.heard_at = heard, now
-        quiet = now - held.heard_at
-        text += f"; {heard[1] / 1e6:.0f} MB read, {heard[0] / 1e6:.0f} MB written"
-        return text + (f"; silent for {status.duration(quiet)}: is the cable in?" if quiet > 30 else "")
+    def _listen_anew(self) -> None:
+        """Count silence from now on."""
+        self._heard, self._heard_at = self._received(), time.monotonic()
+        self._nbdkit, self._restarts = export.process(), 0
 
-    def _queue(self, connection: Connection, data: bytes) -> None:
-        connection.output = bytes(connection.output) + data
+    def _received(self) -> int:
+        """Return how many bytes of the target have come in: what the laptop itself sends says nothing of it."""
+        return tunnel.transferred()[0] if self._encrypted else firewall.received()
 
-    def _flush(self, connection: Connection) -> None:
-        """Send what the socket takes, and ask to be called again while there is more."""
-        while connection.pending():
-            try:
-                sent = connection.socket.send(connection.output)
-            except BlockingIOError:
-                both = selectors.EVENT_READ | selectors.EVENT_WRITE
-                self._selector.modify(connection.socket, both, _Pump(self, connection))
-                return
-            connection.output = memoryview(connection.output)[sent:]
-        if connection.last:
-            self._close(connection)
-        else:
-            self._selector.modify(connection.socket, selectors.EVENT_READ, _Pump(self, connection))
-
-    def _owns_session(self, connection: Connection) -> bool:
-        return self._session is not None and self._session.connection is connection
-
-    def _close(self, connection: Connection) -> None:
-        """Forget a connection; a session that had not come to its export ends with it."""
-        if connection not in self._connections:
-            return
-        owned = self._owns_session(connection)
-        self._connections.remove(connection)
-        self._selector.unregister(connection.socket)
-        connection.socket.close()
-        if owned and self._session and not self._session.exported:
-            self._session = None
-            self._screen.start(self._steps.wait, "the desktop went away before it had everything; it may come again")
+    def _watch_session(self, now: float) -> None:
+        """Look whether the target is still heard, and whether nbdkit runs."""
+        assert self._session
+        running = export.process()
+        if running is None and now >= self._retry_at:
+            self._happen(Event.EXPORT_GONE)
+        if running not in (None, self._nbdkit):
+            self._nbdkit, self._restarts = running, self._restarts + 1
+            event("export_restarted", desktop=self._session.facts.desktop)
+        moved = tunnel.transferred() if self._encrypted else None
+        heard = moved[0] if moved else firewall.received()
+        if heard > self._heard:
+            self._heard, self._heard_at = heard, now
+        lasted = time.clock_gettime(time.CLOCK_BOOTTIME) - self._session.since
+        desktop, quiet = self._session.facts.desktop, now - self._heard_at
+        self._page.serving(how_it_goes(desktop, lasted, moved, quiet, self._restarts))
 
 
-@dataclass(frozen=True, slots=True)
-class _Pump:
-    """What the selector calls for a connection."""
-
-    server: Server
-    connection: Connection
-
-    def __call__(self, mask: int) -> None:
-        self.server.pump(self.connection, mask)
+def _bare(address: str) -> str:
+    """Return an address without its interface."""
+    return address.partition("%")[0]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -416,15 +482,6 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.create_server((host, port), family=socket.AF_INET6, backlog=CONNECTIONS_LIMIT)
     listener.setblocking(False)
     return listener
-
-
-def _firewall(verb: str, address: str) -> None:
-    """Open disk and release to one address on the cable, or close them: only without encryption."""
-    element = f"{{ {address.partition('%')[0]} }}"
-    command = ["nft", verb, "element", "inet", "stiefel", "plain", element]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and verb == "add":
-        raise ExportFailed(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
 def manifest(laptop: str) -> Manifest:
@@ -450,9 +507,11 @@ def wait_for_disk(path: str) -> None:
             say(f"waiting for the disk {path}: is it there?")
 
 
-def _be_patient() -> None:
-    """Let connections outlive an outage of hours: with the default, nbdkit loses a target after 15 minutes (tcp(7))."""
-    Path("/proc/sys/net/ipv4/tcp_retries2").write_text("255")
+def restart() -> None:
+    """Restart the laptop; until systemd agrees, ask again: whoever is here can also switch it off."""
+    while (asked := program.run("systemctl", "--force", "reboot")).returncode:
+        say(f"the laptop does not restart yet: {asked.stderr.strip()}. Trying again; you may also switch it off.")
+        time.sleep(RETRY_SECONDS)
 
 
 def main() -> NoReturn:
@@ -460,8 +519,7 @@ def main() -> NoReturn:
     screen.wake_console()
     settings = config.ServerConfig.load(config.SERVER_FILE)
     wait_for_disk(settings.disk)
-    _be_patient()
     with ExitStack() as stack:
         Server(settings, unlocked(config.read_keys()), stack).run()
-    subprocess.run(["systemctl", "--force", "reboot"], check=True)
+    restart()
     sys.exit(0)
