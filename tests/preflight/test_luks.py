@@ -28,8 +28,12 @@ def encrypted(slots: str, *tokens: dict[str, Any]) -> Laptop:
     return laptop(tree, root="/dev/mapper/root", luks={"/dev/nvme0n1p3": metadata}, crypttab=crypttab)
 
 
+KEYRING = {"type": "luks2-keyring", "keyslots": ["0"], "key_description": "somebody's"}
+
+
 @pytest.mark.parametrize(
-    ("slots", "tokens"), [("0", ()), ("01", (FIDO2,)), ("12", (TPM, RECOVERY)), ("2", (RECOVERY,))]
+    ("slots", "tokens"),
+    [("0", ()), ("01", (FIDO2,)), ("12", (TPM, RECOVERY)), ("2", (RECOVERY,)), ("0", (KEYRING,))],
 )
 def test_what_can_be_typed_on_any_machine_gets_no_word(slots: str, tokens: tuple[dict[str, Any], ...]) -> None:
     """A recovery key beside the TPM: systemd#23544."""
@@ -76,6 +80,13 @@ def test_only_what_a_target_opens_is_judged() -> None:
     luks = {"/dev/sda2": {"keyslots": {"1": {}}, "tokens": {"0": TPM}}}
     assert said(laptop(tree, root="/dev/sda1", luks=luks)) == []
     assert "LUKS" in one(said(laptop(tree, root="/dev/sda1", luks=luks, crypttab="home UUID=l none luks\n")))
+
+
+@pytest.mark.parametrize("kind", ["hw-opal", "hw-opal-crypt"])
+def test_a_disk_that_encrypts_itself_is_refused(kind: str) -> None:
+    """cryptsetup-luksFormat(8), --hw-opal."""
+    (told,) = judged("/dev/sda3", Luks(metadata={"keyslots": {"0": {}}, "segments": {"0": {"type": kind}}}))
+    assert (told.kind, "OPAL" in told.text) == ("impossible", True)
 
 
 @pytest.mark.skipif(not shutil.which("cryptsetup"), reason="cryptsetup is not installed here")

@@ -37,7 +37,7 @@ def layers(laptop: Laptop) -> Iterator[Found]:
     if laptop.disk_error:
         yield impossible(f"{laptop.disk_error} If the disk is another one, set autokexec_disk to its by-id name.")
     top = laptop.storage.found(laptop.root)
-    if not top or laptop.root_fstype == "zfs":
+    if not top:
         yield from _no_disk(laptop)
         return
     stack = laptop.storage.stack(top)
@@ -107,8 +107,9 @@ def remedy(storage: Storage, stack: list[Device]) -> str:
     if groups or mirrored:
         group = min(groups, default="GROUP")
         return (
-            f"Bring the LVM group {group} onto one disk: undo mirrors (lvconvert -m0 {group}/NAME), move what is on "
-            f"the others (pvmove /dev/...), and take them out (vgreduce {group} /dev/...)."
+            f"Bring the LVM group {group} onto one disk: undo mirrors (lvconvert -m0 {group}/NAME) and caches "
+            f"(lvconvert --uncache {group}/NAME), move what is on the others (pvmove /dev/...), and take them out "
+            f"(vgreduce {group} /dev/...)."
         )
     if stack[0].fstype == "btrfs":
         return (

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from stiefel_agent.laptop.tables import crypttab
 
 from stiefel_preflight.laptop import Laptop, Luks
-from stiefel_preflight.report import Found, know, mend
+from stiefel_preflight.report import Found, impossible, know, mend
 
 _CARRIED = ("systemd-fido2", "systemd-pkcs11")
 """Tokens that a person carries in a pocket."""
 _TYPED = ("systemd-recovery",)
 _HERE = ("systemd-tpm2", "clevis")
 """Tokens that only this laptop has, or its own network."""
+TOKENS = _CARRIED + _TYPED + _HERE
 
 
 def needed(laptop: Laptop) -> list[str]:
@@ -34,9 +35,14 @@ def luks(laptop: Laptop) -> Iterator[Found]:
 def judged(path: str, header: Luks) -> Iterator[Found]:
     """Say what opens a device on a desktop, unless it is plainly a passphrase."""
     typed, carried, here = (slots(header, kinds) for kinds in (_TYPED, _CARRIED, _HERE))
-    free = set(header.metadata.get("keyslots", {})) - slots(header) - set(header.file_slots)
+    free = set(header.metadata.get("keyslots", {})) - here - carried - set(header.file_slots)
     add = f"Add a passphrase: cryptsetup luksAddKey {path}"
-    if free | typed:
+    if any(segment.get("type", "").startswith("hw-opal") for segment in header.metadata.get("segments", {}).values()):
+        yield impossible(
+            f"{path} (LUKS) leaves encryption to the disk itself (OPAL), and the commands that unlock it do not go "
+            "through a cable. Encrypt it anew, without cryptsetup's --hw-opal."
+        )
+    elif free:
         if here and not typed:
             yield know(
                 f"{path} (LUKS) is opened by this laptop's TPM. On a desktop you are asked for its passphrase. Do you "
@@ -52,8 +58,8 @@ def judged(path: str, header: Luks) -> Iterator[Found]:
         yield mend(f"{path} (LUKS) can only be opened by this laptop's TPM or its network, and not on a desktop. {add}")
 
 
-def slots(header: Luks, kinds: tuple[str, ...] = ()) -> set[str]:
-    """Return the key slots that tokens of some kinds claim; of any kind without one."""
+def slots(header: Luks, kinds: tuple[str, ...]) -> set[str]:
+    """Return the key slots that tokens of some kinds claim."""
     tokens = header.metadata.get("tokens", {}).values()
-    wanted = (token for token in tokens if not kinds or token.get("type") in kinds)
+    wanted = (token for token in tokens if token.get("type") in kinds)
     return {str(slot) for token in wanted for slot in token.get("keyslots", [])}

@@ -23,7 +23,7 @@ from stiefel_agent.protocol.discovery import PORT
 
 from stiefel_preflight.adapters import FIRMWARE
 from stiefel_preflight.laptop import Adapter, Drivers, Firewall, Kernels, Laptop, Luks, Machine
-from stiefel_preflight.luks import needed, slots
+from stiefel_preflight.luks import TOKENS, needed, slots
 
 TOOLS = {
     "initramfs-tools": Path("/etc/kernel/postinst.d/initramfs-tools"),
@@ -156,7 +156,7 @@ def read_luks(path: str, laptop: Laptop) -> Luks | None:
         one for one in crypttab(laptop.crypttab) if path in (two.path for two in laptop.storage.found(one.source))
     ]
     file = next((file for entry in entries if (file := _key_file(entry))), "")
-    free = [slot for slot in header.metadata.get("keyslots", {}) if slot not in slots(header)]
+    free = [slot for slot in header.metadata.get("keyslots", {}) if slot not in slots(header, TOKENS)]
     return Luks(
         metadata=header.metadata, key_file=file, file_slots=tuple(s for s in free if file and _opens(path, s, file))
     )
