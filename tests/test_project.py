@@ -48,16 +48,29 @@ def test_a_role_s_variables_carry_its_name(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", docs.roles())
+def test_every_entry_point_is_described(role: str) -> None:
+    specs = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]
+    assert [name for name, spec in specs.items() if not {"short_description", "description"} <= set(spec)] == []
+    assert ("uninstall" in specs) == (ROOT / f"roles/{role}/tasks/uninstall.yml").exists()
+
+
+@pytest.mark.parametrize("role", docs.roles()[1:])
+def test_every_role_knows_the_shared_settings(role: str) -> None:
+    meta = yaml.safe_load((ROOT / f"roles/{role}/meta/main.yml").read_text())
+    assert meta["dependencies"] == [{"role": "stiefel"}]
+
+
+@pytest.mark.parametrize("role", docs.roles())
 def test_every_role_can_be_undone_and_is_described(role: str) -> None:
     readme = (ROOT / f"roles/{role}/README.md").read_text()
     assert "<!-- variables -->\n" in readme
-    assert (ROOT / f"roles/{role}/tasks/uninstall.yml").exists()
+    assert (ROOT / f"roles/{role}/tasks/uninstall.yml").exists() or not (ROOT / f"roles/{role}/tasks").exists()
 
 
 def test_every_role_is_undone_by_the_uninstall_playbook() -> None:
     plays = yaml.safe_load((ROOT / "playbooks/uninstall.yml").read_text())
-    undone = {role for play in plays for task in play["tasks"] for role in task.get("loop", [])}
-    assert undone == set(docs.roles())
+    undone = {role for play in plays for task in play.get("tasks", []) for role in task.get("loop", [])}
+    assert undone == {path.parent.parent.name for path in ROOT.glob("roles/*/tasks/uninstall.yml")}
 
 
 def test_a_person_who_is_not_root_can_run_every_role() -> None:
@@ -111,6 +124,11 @@ def test_relative_links_in_documents_lead_somewhere() -> None:
     assert broken == []
 
 
-def test_requirements_are_pinned() -> None:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    assert [line for line in lines if line and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)] == []
+def test_requirements_are_pinned_and_hashed() -> None:
+    needed, tests = ((ROOT / name).read_text() for name in ("requirements.txt", "requirements-test.txt"))
+    pins = []
+    for text in (needed, tests):
+        releases = [line for line in text.splitlines() if line and not line.startswith(("#", "    --hash=sha256:"))]
+        assert [line for line in releases if not re.fullmatch(r"[\w.-]+==[\w.]+( ; .*)? \\", line)] == []
+        pins.append({line.split()[0] for line in releases})
+    assert pins[0] <= pins[1], "the tests' .venv serves every other command, too"

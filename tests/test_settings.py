@@ -61,7 +61,8 @@ def test_settings_and_other_peoples_variables_pass() -> None:
         ("key_sticks", "red", '["red"]'),
         ("key_sticks", [], "1 to 16 names"),
         ("key_sticks", ["a", "a"], "each another"),
-        ("stiefel_encryption", "tls", "wireguard or none"),
+        ("stiefel_encryption", "tls", "wireguard, none"),
+        ("stiefel_release", "bookworm", "must be one of: trixie"),
         ("usbdrive_kernel_args", "quiet\nsplash", "one line"),
         ("usbdrive_stick", "yellow", "key_sticks has only: stick"),
     ],
@@ -128,6 +129,7 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_key_file_that_is_none_names_the_way_out(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
     (tmp_path / "key").mkdir(mode=0o700)
     (tmp_path / "key/key.json").write_text("{}")
     assert "key/key.json: The key file cannot be used. Remove it" in site(tmp_path, "key")

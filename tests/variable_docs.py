@@ -18,8 +18,8 @@ HEADING = """\
 # Variables
 
 Every setting there is. Set them in `group_vars/all.yml`, in the inventory, or with `-e`; a name that is not here is
-refused. This page is made by `.venv/bin/python tests/variable_docs.py --write` from `group_vars/all.yml` and the
-roles' argument specs.
+refused. This page is made by `.venv/bin/python tests/variable_docs.py --write` from the roles' argument specs; those
+of the role `stiefel` are shared by the others.
 """
 
 
@@ -70,18 +70,10 @@ def commented(role: str) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def shared() -> str:
-    """Return the table of the settings that several roles read, from the comments in group_vars/all.yml."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    text = (ROOT / "group_vars/all.yml").read_text()
-    for comment, name, default in re.findall(r"((?:^# .*\n)+)^([a-z]\w*): (.*)$", text, re.MULTILINE):
-        lines.append(f"| `{name}` | `{cell(default)}` | {cell(comment.replace('# ', ''))} |")
-    return "\n".join(lines) + "\n"
-
-
 def roles() -> list[str]:
-    """Return the roles' names."""
-    return sorted(path.parent.parent.name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+    """Return the roles' names, the one that all others share first."""
+    names = (path.parent.parent.name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+    return sorted(names, key=lambda name: (name != "stiefel", name))
 
 
 def with_table(text: str, made: str) -> str:
@@ -96,7 +88,7 @@ def documents() -> dict[Path, str]:
         readme = ROOT / f"roles/{role}/README.md"
         if readme.exists():
             made[readme] = with_table(readme.read_text(), table(role))
-    parts = [HEADING, "## Shared\n", shared(), *(f"## {role}\n\n{table(role)}" for role in roles())]
+    parts = [HEADING, *(f"## {role}\n\n{table(role)}" for role in roles())]
     made[ROOT / "docs/variables.md"] = "\n".join(parts)
     settings = ROOT / "group_vars/all.yml"
     heading = "\n# ---- The roles' settings, with their defaults (made by tests/variable_docs.py --write)\n"

@@ -32,8 +32,6 @@ RULES = {
     "autokexec_trigger_usb_ids": (r"[\dA-Fa-f]{4}:[\dA-Fa-f]{4}", "vendor:product as lsusb shows it: 0bda:8153"),
     "key_sticks": (r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", "names of 1 to 32 letters, digits, dots, dashes or underscores"),
     "ramdisk_compression": (r"[1-9]|1\d", "a number from 1 to 19"),
-    "stiefel_encryption": (r"wireguard|none", "wireguard or none"),
-    "stiefel_release": (r"[a-z]+", "the name of a Debian release, such as trixie"),
     "usbdrive_kernel_args": ONE_LINE,
 }
 """What a setting, or each element of a list, must be beside its type: a pattern, and the same in words."""
@@ -46,8 +44,8 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def known_settings(project: Path) -> dict[str, dict[str, Any]]:
-    """Return every setting there is with its specification: those of the roles, and of group_vars/all.yml."""
-    known: dict[str, dict[str, Any]] = {name: {"type": "str"} for name in load(project / "group_vars/all.yml")}
+    """Return every setting there is with its specification."""
+    known: dict[str, dict[str, Any]] = {}
     for spec in project.glob("roles/*/meta/argument_specs.yml"):
         known |= load(spec)["argument_specs"].get("main", {}).get("options", {})
     return known
@@ -55,7 +53,7 @@ def known_settings(project: Path) -> dict[str, dict[str, Any]]:
 
 def prefixes(project: Path, known: Iterable[str]) -> tuple[str, ...]:
     """Return how our settings begin: with the name of a role that has some."""
-    roles = ("stiefel", *(path.name for path in project.glob("roles/*")))
+    roles = (path.name for path in project.glob("roles/*"))
     return tuple(f"{role}_" for role in roles if any(name.startswith(f"{role}_") for name in known))
 
 
