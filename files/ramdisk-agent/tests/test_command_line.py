@@ -73,7 +73,7 @@ def test_what_is_for_init_stays_behind_the_dashes():
         "isolcpus=2,3,4,5", "nohz_full=2,3", "rcu_nocbs=2,3", "maxcpus=4", "nr_cpus=2", "nosmp",
         "mem=8G", "memmap=128M$0x1bc000000", "acpi_osi=Linux", "acpi=off", "nomodeset", "i915.modeset=0",
         "vfio-pci.ids=10de:1b81", "ip=192.168.1.5::192.168.1.1:255.255.255.0::enp3s0:off", "video=efifb:off",
-        "initcall_blacklist=sysfb_init",
+        "initcall_blacklist=sysfb_init", "ipv6.disable_ipv6=1",
     ],
 )  # fmt: skip
 def test_what_belongs_to_the_laptops_hardware_is_dropped_with_a_word(word):

@@ -36,6 +36,7 @@ _HARDWARE = {
     **dict.fromkeys(("noapic", "nolapic", "pci", "reboot", "clocksource", "tsc", "hpet"), _FIRMWARE),
     **dict.fromkeys(("nomodeset", "initcall_blacklist"), _GRAPHICS),
     **dict.fromkeys(("vfio_pci.ids", "pci_stub.ids", "xen_pciback.hide"), _CARDS),
+    **dict.fromkeys(("ipv6.disable", "ipv6.disable_ipv6"), "laptop and desktop speak nothing but IPv6 on the cable"),
     **dict.fromkeys(("ip", "BOOTIF", "ifname", "rd.neednet", "netdev"), _NETWORK),
 }
 """Names of parameters that a target does not get, and why. A person who wants one says so in autokexec_target_args."""
