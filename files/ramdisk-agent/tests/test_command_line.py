@@ -102,6 +102,39 @@ def test_what_a_person_asks_for_is_not_judged():
     assert "nomodeset maxcpus=2" in text("root=UUID=1 nomodeset", target_args="nomodeset maxcpus=2")
 
 
+@pytest.mark.parametrize(
+    ("running", "kept"),
+    [
+        (
+            "BOOT_IMAGE=/boot/vmlinuz-6.12.86+deb13-amd64 root=UUID=1 ro quiet isolcpus=2,3 nohz_full=2,3 rcu_nocbs=2,3 "
+            "processor.max_cstate=1 idle=poll amd_pstate=disable",
+            "root=UUID=1 ro quiet processor.max_cstate=1 idle=poll amd_pstate=disable",
+        ),
+        (
+            "BOOT_IMAGE=/boot/vmlinuz-6.12.96+deb13-amd64 root=LABEL=ZROOT ro console=ttyS0,115200n8 console=tty0 "
+            "systemd.show_status=yes",
+            "root=LABEL=ZROOT ro console=ttyS0,115200n8 console=tty0 systemd.show_status=yes",
+        ),
+        (
+            "BOOT_IMAGE=/@/boot/vmlinuz root=UUID=1 ro rootflags=subvol=@ resume=UUID=1 resume_offset=533760 "
+            "rd.luks.name=2=root rd.luks.options=2=tpm2-device=auto",
+            "root=UUID=1 ro rootflags=subvol=@ rd.luks.name=2=root",
+        ),
+        (
+            r"initrd=\EFI\debian\initrd.img root=PARTUUID=77 rw systemd.machine_id=0123",
+            "root=PARTUUID=77 rw systemd.machine_id=0123",
+        ),
+        (
+            "root=UUID=1 ro video=eDP-1:d i915.enable_psr=0 vfio-pci.ids=10de:1b81 modprobe.blacklist=r8169,e1000e "
+            "maxcpus=4 mem=8G",
+            "root=UUID=1 ro video=eDP-1:d i915.enable_psr=0",
+        ),
+    ],
+)
+def test_whole_lines_as_they_were_posted(running, kept):
+    assert text(running) == f"{kept} {OURS} stiefel.role=target"
+
+
 @pytest.mark.parametrize("name", ["modprobe.blacklist", "module_blacklist", "rd.driver.blacklist"])
 def test_a_wired_driver_is_taken_off_the_laptops_blacklist(name):
     line = target_line(f"root=UUID=1 {name}=r8169,nouveau,e1000e quiet", AutokexecConfig(), CABLE)

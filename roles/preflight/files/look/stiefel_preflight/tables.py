@@ -24,7 +24,7 @@ def tables(laptop: Laptop) -> Iterator[Found]:
             yield from _fresh(laptop, crypt)
         elif crypt.needed:
             named = f"/etc/crypttab, line {crypt.line} names {crypt.source}"
-            yield from _judged(laptop, crypt.source, named, "its system would not go on")
+            yield from _judged(laptop, crypt.source, named, "start a minute and a half late")
             yield from _key(laptop, crypt)
     for mount in fstab(laptop.fstab):
         if mount.needed and mount.source.startswith(("/dev/", *_TAGS)) and "loop" not in mount.options:
@@ -34,7 +34,7 @@ def tables(laptop: Laptop) -> Iterator[Found]:
             named = f"{place} names {mount.source}" + (
                 f" (in /etc/crypttab {source})" if source != mount.source else ""
             )
-            yield from _judged(laptop, source, named, "it would end in emergency mode", more)
+            yield from _judged(laptop, source, named, "end in emergency mode", more)
 
 
 def _opened(storage: Storage, crypts: list[Crypt], mount: Mount) -> str:
