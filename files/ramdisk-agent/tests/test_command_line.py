@@ -106,9 +106,9 @@ def test_what_a_person_asks_for_is_not_judged():
     ("running", "kept"),
     [
         (
-            "BOOT_IMAGE=/boot/vmlinuz-6.12.86+deb13-amd64 root=UUID=1 ro quiet isolcpus=2,3 nohz_full=2,3 rcu_nocbs=2,3 "
+            "BOOT_IMAGE=/boot/vmlinuz-6.12.86+deb13-amd64 root=UUID=1 quiet isolcpus=2,3 nohz_full=2,3 rcu_nocbs=2,3 "
             "processor.max_cstate=1 idle=poll amd_pstate=disable",
-            "root=UUID=1 ro quiet processor.max_cstate=1 idle=poll amd_pstate=disable",
+            "root=UUID=1 quiet processor.max_cstate=1 idle=poll amd_pstate=disable",
         ),
         (
             "BOOT_IMAGE=/boot/vmlinuz-6.12.96+deb13-amd64 root=LABEL=ZROOT ro console=ttyS0,115200n8 console=tty0 "
