@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from recorded import device, disk, facts, laptop, one, plain, report, said
+from stiefel_preflight.laptop import Drivers
 from stiefel_preflight.read import signed
 
 VERSIONS = ("6.16-amd64", "6.12.10-1-liquorix-amd64")
@@ -20,6 +21,28 @@ def test_a_kernel_without_a_signature_is_told() -> None:
     told = one(said(plain(kernels=kernels)))
     assert told.startswith("know: 6.12.10-1-liquorix-amd64 carries no signature")
     assert said(plain(kernels={"installed": VERSIONS, "unsigned": VERSIONS[1:]})) == []
+
+
+CLOUD, FULL = "6.12.48+deb13-cloud-amd64", "6.12.48+deb13-amd64"
+
+
+def test_a_kernel_without_nbd_is_told_before_a_desktop_hangs() -> None:
+    """Debian's -cloud flavour, Ubuntu's -kvm, self-built ones."""
+    modules = {CLOUD: frozenset({"virtio_net"}), FULL: frozenset({"nbd", "wireguard"})}
+    both = plain(kernels={"installed": (CLOUD, FULL)}, drivers=Drivers(modules=modules))
+    told = one(said(both))
+    assert told.startswith(f"mend: Kernel {CLOUD} has no nbd and no wireguard")
+    assert told.endswith(f"Let the boot loader start {FULL}.")
+    alone = plain(kernels={"installed": (CLOUD,)}, drivers=Drivers(modules={CLOUD: frozenset({"wireguard"})}))
+    assert "has no nbd, " in one(report(alone)["impossible"])
+    named = plain(kernels={"installed": (CLOUD, FULL), "next": FULL}, drivers=Drivers(modules=modules))
+    assert said(named) == []
+
+
+def test_wireguard_is_needed_only_for_encryption() -> None:
+    drivers = Drivers(modules={FULL: frozenset({"nbd"})})
+    assert "no wireguard" in one(report(plain(drivers=drivers))["impossible"])
+    assert report(plain(drivers=drivers, encryption="none"))["impossible"] == []
 
 
 def test_a_signature_is_found_where_the_format_has_it(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def test_missing_firmware_is_told_with_its_package() -> None:
 def test_a_driver_that_the_targets_kernel_lacks_is_told() -> None:
     """r8168 by DKMS, built for the running kernel and not for the next one (awesometic/realtek-r8125-dkms#17)."""
     built = CABLE | {"r8168"}
-    modules = {VERSION: built, "6.16-amd64": CABLE}
+    needed = {"nbd", "wireguard"}
+    modules = {VERSION: built | needed, "6.16-amd64": CABLE | needed}
     drivers = Drivers(wired=modules, modules=modules, beside={VERSION: frozenset({"r8168"})})
     adapters = (
         Adapter(name="enp3s0", driver="r8168", module="r8168"),

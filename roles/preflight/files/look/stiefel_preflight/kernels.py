@@ -10,6 +10,7 @@ from stiefel_agent.machine.storage import by_content, lasting_name
 from stiefel_preflight.laptop import Laptop
 from stiefel_preflight.report import Found, fact, impossible, know, mend
 
+_PLAIN = "your distribution's plain kernel (linux-image-amd64, linux-generic)"
 _GRUB = "in Debian: leave GRUB_DISABLE_LINUX_UUID unset, then run update-grub"
 
 
@@ -27,9 +28,24 @@ def kernels(laptop: Laptop) -> Iterator[Found]:
             f"{chosen} carries no signature, so a desktop whose Secure Boot is on refuses it. Switch Secure Boot off "
             "there, or use a kernel that your distribution signed."
         )
+    yield from _modules(laptop, chosen)
     yield fact("initramfs tool", ", ".join(found.tools) or "unknown")
     if not found.tools:
         yield impossible("The initramfs is made neither by initramfs-tools nor by dracut. Install one of them.")
+
+
+def _modules(laptop: Laptop, chosen: str) -> Iterator[Found]:
+    """Look for what every target needs of its kernel; where no list of modules was found, nobody knows."""
+    needed = {"nbd", "wireguard"} if laptop.encryption == "wireguard" else {"nbd"}
+    lacks = {version: needed - modules for version, modules in laptop.drivers.modules.items() if modules}
+    if missing := lacks.get(chosen):
+        others = [version for version, less in lacks.items() if not less]
+        found = mend if others else impossible
+        yield found(
+            f"Kernel {chosen} has no {' and no '.join(sorted(missing))}, without which a target has no disk. Flavours "
+            "for the cloud and some self-built kernels lack it. Let the boot loader start "
+            f"{others[0] if others else _PLAIN}."
+        )
 
 
 def command_line(laptop: Laptop) -> Iterator[Found]:
