@@ -111,28 +111,54 @@ def test_without_any_the_remedy_is_named(tmp_path):
         boot.kernel_for_target(tmp_path, tmp_path)
 
 
-# The fields of bootctl(1)'s JSON that tell a kernel; a unified image carries the release's version instead.
-BLS = {
-    "type": "type1",
-    "id": "0123-6.9.3-surface-2+3-1.conf",
-    "version": "6.9.3-surface-2",
-    "linux": "/0123/6.9.3-surface-2/linux",
-}
-UKI = {
-    "type": "type2",
-    "id": "0123-6.12.48+deb13-amd64+2.efi",
-    "version": "13",
-    "path": "/efi/EFI/Linux/0123-6.12.48+deb13-amd64+2.efi",
-}
+# What bootctl of systemd 252 prints (SYSTEMD_RELAX_ESP_CHECKS=1 bootctl --esp-path=... list). A unified image carries
+# the version of the release, not the kernel's.
+UKI = """\
+         type: Boot Loader Specification Type #2 (.efi)
+        title: Debian GNU/Linux 12 (bookworm){uki}
+           id: 0123-6.12.48+deb13-amd64.efi
+       source: /efi/EFI/Linux/0123-6.12.48+deb13-amd64+2.efi
+        tries: 2 left
+     sort-key: debian
+      version: 12
+        linux: EFI/Linux/0123-6.12.48+deb13-amd64+2.efi
+      options: root=UUID=1 ro
+"""
+BLS = """\
+         type: Boot Loader Specification Type #1 (.conf)
+        title: Debian{bls}
+           id: 0123-6.9.3-surface-2.conf
+       source: /efi/loader/entries/0123-6.9.3-surface-2+3-1.conf
+        tries: 3 left; 1 done
+      version: 6.9.3-surface-2
+   machine-id: 0123
+        linux: /0123/6.9.3-surface-2/linux
+       initrd: /0123/6.9.3-surface-2/initrd
+      options: root=UUID=1 dyndbg="a b"
+"""
+WINDOWS = """\
+         type: Automatic
+        title: Windows Boot Manager{windows}
+           id: auto-windows
+       source: /sys/firmware/efi/efivars/LoaderEntries-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f
+"""
+DEFAULT = " (default) (not reported/new)"
+
+
+def bootctl(default):
+    """What bootctl lists when this entry is the default."""
+    titles = {name: DEFAULT if name == default else " (selected)" for name in ("uki", "bls", "windows")}
+    return "\n".join((UKI, BLS, WINDOWS)).format(**titles)
 
 
 @pytest.mark.parametrize(
     ("listed", "version"),
     [
-        ([{**BLS, "isDefault": True}, {**UKI, "isDefault": False}], "6.9.3-surface-2"),
-        ([{**BLS, "isDefault": False}, {**UKI, "isDefault": True}], "6.12.48+deb13-amd64"),
-        ([{"type": "auto", "id": "auto-windows", "isDefault": True}], ""),
-        ([], ""),
+        (bootctl("bls"), "6.9.3-surface-2"),
+        (bootctl("uki"), "6.12.48+deb13-amd64"),
+        (bootctl("windows"), ""),
+        (bootctl(""), ""),
+        ("", ""),
     ],
 )
 def test_systemd_boots_default_is_followed(listed, version):
@@ -143,7 +169,7 @@ def test_bootctl_is_asked_where_systemd_boot_was_the_loader(root, monkeypatch):
     loader = root / "LoaderInfo"
     loader.write_bytes(b"\x06\0\0\0" + "systemd-boot 257\0".encode("utf-16-le"))
     monkeypatch.setattr(boot, "_LOADER_INFO", loader)
-    monkeypatch.setattr(boot, "_bootctl", lambda: [{**BLS, "isDefault": True}])
+    monkeypatch.setattr(boot, "_bootctl", lambda: bootctl("bls"))
     assert chosen(root) == "6.9.3-surface-2"
 
 

@@ -6,14 +6,12 @@ loaders sort them. A bundle follows this, so that a target runs the kernel that 
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from stiefel_agent.errors import NothingToBoot
 
@@ -117,15 +115,17 @@ def grub_kernel(text: str, environment: Mapping[str, str]) -> str:
     return entry.kernel if entry else ""
 
 
-def bootctl_kernel(listed: list[Mapping[str, Any]], versions: Iterable[str]) -> str:
+def bootctl_kernel(listed: str, versions: Iterable[str]) -> str:
     """Return the version that systemd-boot would boot, empty if it is none of `versions`.
 
-    `listed` is what `bootctl list --json=short` says. An entry names its version (BLS type 1), or it is in the name of
-    its file (a unified kernel image, type 2), boot counters and all.
+    `listed` is what `bootctl list` prints: a paragraph of "name: value" for each entry, the default one with
+    "(default)" after its title. (systemd 252 does not say so in its JSON.) An entry names its version (BLS type 1), or
+    it is in the name of its file (a unified kernel image, type 2), boot counters and all.
     """
-    for entry in listed:
-        if entry.get("isDefault"):
-            names = " ".join(str(entry.get(key) or "") for key in ("version", "linux", "id", "path"))
+    for entry in listed.split("\n\n"):
+        fields = dict(re.findall(r"^ *([a-z-]+): (.*)$", entry, re.MULTILINE))
+        if "(default)" in fields.get("title", ""):
+            names = " ".join(fields.get(name, "") for name in ("version", "linux", "id", "source"))
             return max((version for version in versions if version in names), key=len, default="")
     return ""
 
@@ -161,13 +161,11 @@ def _loader() -> str:
         return ""
 
 
-def _bootctl() -> list[Mapping[str, Any]]:
+def _bootctl() -> str:
     try:
-        done = subprocess.run(["bootctl", "list", "--json=short"], capture_output=True, text=True, check=False)
-        listed: list[Mapping[str, Any]] = json.loads(done.stdout)
-    except (OSError, ValueError):
-        return []
-    return listed
+        return subprocess.run(["bootctl", "list", "--no-pager"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
 
 
 def installed(boot: Path = Path("/boot")) -> list[str]:
