@@ -65,6 +65,7 @@ def lint_steps() -> Iterator[Step]:
     python = (script for folder in ("roles/*/files", "plugins") for script in ROOT.glob(f"{folder}/**/*.py"))
     scripts = sorted(str(script.relative_to(ROOT)) for script in python)
     yield Step("mypy roles", ("mypy", "--strict", *scripts))
+    yield Step("mypy entry", ("mypy", "--strict", *python_folders("entry")))
     yield Step("shellcheck", (sys.executable, "tests/check_shell.py"))
 
 

@@ -1,4 +1,7 @@
-"""The variables' documentation, made from the roles' argument specs; run it with --write to update it."""
+"""The documents that are made: the variables' from the roles' argument specs, the man page from entry/words.py.
+
+Run it with --write to update them.
+"""
 
 import argparse
 import json
@@ -11,7 +14,11 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "entry"))
+import documents as entry
+
 ROOT = Path(__file__).resolve().parent.parent
+
 SETTINGS = re.compile(r"\n# ---- The roles' settings.*", re.DOTALL)
 MARKERS = re.compile(r"(<!-- variables -->\n).*?(<!-- /variables -->)", re.DOTALL)
 HEADING = """\
@@ -88,6 +95,7 @@ def documents() -> dict[Path, str]:
         readme = ROOT / f"roles/{role}/README.md"
         if readme.exists():
             made[readme] = with_table(readme.read_text(), table(role))
+    made[ROOT / "docs/stiefel.1"] = entry.man()
     parts = [HEADING, *(f"## {role}\n\n{table(role)}" for role in roles())]
     made[ROOT / "docs/variables.md"] = "\n".join(parts)
     settings = ROOT / "group_vars/all.yml"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # type: ignore[import-untyped]
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ALIKE = 0.9
 """How like a known name another must be to be taken for a slip of the finger (difflib's ratio)."""

@@ -31,12 +31,16 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("move", help="move this laptop into the server now, without a desktop's call")
     commands.add_parser("allow", help="let the desktop that is calling have this laptop's disk")
     commands.add_parser("plugged", help="say that the trigger adapter has appeared (udev)")
+    commands.add_parser("status", help="say what this machine is ready for")
     commands.add_parser("cancel", help="stop the countdown: this laptop stays as it is")
     return parser
 
 
 def _run(command: str) -> None:
     """Do what a command says. Each role loads only what it needs: start-up counts in the ramdisk."""
+    if command == "status":
+        importlib.import_module("stiefel_agent.laptop.standing").show()
+        return
     if command in ROLES:
         importlib.import_module(ROLES[command]).main()
         return
@@ -52,7 +56,7 @@ def _run(command: str) -> None:
 def main() -> int:
     """Run one command; on an error, say in one message what, why and what to do, and return 1."""
     arguments = _parser().parse_args()
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and arguments.command != "status":
         say("this needs root: try it with sudo")
         return EXIT_REFUSED
     try:

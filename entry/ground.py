@@ -1,0 +1,88 @@
+"""What a command needs on this machine: Debian packages, and Ansible in .venv."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+LAB = ("qemu-system-x86", "qemu-utils", "ovmf", "debootstrap", "gdisk", "dosfstools", "mtools", "openssh-client")
+"""What the virtual machines of "demo" and "test" are made of."""
+PACKAGES = {
+    "demo": LAB,
+    "test": (
+        *LAB, "cpio", "git", "iproute2", "libnbd-bin", "nbdkit", "python3-pycryptodome", "shellcheck", "zstd",
+    ),
+}  # fmt: skip
+"""Debian packages that a command needs beside python3-venv. Roles install what they need themselves."""
+RUNNING, TESTING = "requirements.txt", "requirements-test.txt"
+
+
+class GroundError(Exception):
+    """Something is missing on this machine; the text says what, and what to do."""
+
+
+def as_root(*argv: str) -> bool:
+    """Run a command as root, and say whether it went well."""
+    sudo = () if os.geteuid() == 0 else ("sudo",)
+    return subprocess.run((*sudo, *argv), check=False).returncode == 0
+
+
+def missing_packages(command: str) -> list[str]:
+    """Return the Debian packages that a command needs and that are not installed."""
+    wanted = ("python3-venv", *PACKAGES.get(command, ()))
+    asked = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package}\n", *wanted]
+    known = subprocess.run(asked, check=False, capture_output=True, text=True).stdout
+    installed = {line.split()[1] for line in known.splitlines() if line.startswith("installed ")}
+    return [package for package in wanted if package not in installed]
+
+
+def install_packages(command: str, yes: bool) -> None:
+    """Install what a command needs, after a question. Elsewhere than on Debian a person's own tools count."""
+    if shutil.which("apt-get") is None:
+        return
+    missing = missing_packages(command)
+    if not missing:
+        return
+    print(f"stiefel: these Debian packages are needed: {' '.join(missing)}", flush=True)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise GroundError("nobody is here to ask. Install them, or say --yes.")
+        if input("Install them now? [Y/n] ").lower().startswith("n"):
+            raise GroundError("nothing was done. Install them yourself, then run this again.")
+    if not as_root("apt-get", "-q", "update"):
+        raise GroundError("apt-get update failed: is this machine online?")
+    quiet = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "install", "-y", "--no-install-recommends")
+    if not as_root(*quiet, *missing):
+        raise GroundError(f"apt-get could not install: {' '.join(missing)}")
+
+
+def stamp(root: Path, requirements: str) -> str:
+    """Return what a .venv was made from: its place, the Python, the list of packages."""
+    return f"{root} {sys.version} {hashlib.sha256((root / requirements).read_bytes()).hexdigest()}"
+
+
+def works(venv: Path) -> bool:
+    """Say whether the Python in a .venv still runs."""
+    python = venv / "bin/python"
+    return python.exists() and subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
+def make_venv(root: Path, command: str) -> None:
+    """Make .venv unless it is there; the tests' holds what every other command needs, too."""
+    wanted = TESTING if command == "test" else RUNNING
+    venv = root / ".venv"
+    made = venv / "stamp"
+    fitting = {stamp(root, name) for name in (wanted, TESTING)}
+    if made.exists() and made.read_text() in fitting and works(venv):
+        return
+    print("stiefel: making .venv (once) ...", flush=True)
+    if subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=False).returncode != 0:
+        raise GroundError("python3 could not make .venv (Debian: is python3-venv installed?)")
+    pip = (str(venv / "bin/pip"), "install", "-qq", "--disable-pip-version-check", "--require-hashes")
+    if subprocess.run((*pip, "-r", str(root / wanted)), check=False).returncode != 0:
+        raise GroundError(f"pip could not install {wanted}: is this machine online?")
+    made.write_text(stamp(root, wanted))

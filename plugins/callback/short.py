@@ -1,0 +1,227 @@
+# ruff: noqa: E402 - an Ansible plugin is documented before it imports anything
+"""What a person sees of a run: a line for each step that takes time or changes something, and one sentence of error."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: short
+type: stdout
+short_description: One line for each step that takes time or changes something
+version_added: 0.1.0
+author: the Stiefelsystem authors
+description:
+  - Shows each step that changes something or takes two seconds, with the seconds it took. On a terminal the step at
+    hand is shown while it runs. What a step says (ansible.builtin.debug) is shown as it is.
+  - An error is one sentence, once, at the end. What Ansible's default callback would have shown goes to the log that
+    C(ANSIBLE_LOG_PATH) names.
+  - With C(-v) or C(--diff) it is Ansible's default callback.
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+requirements:
+  - set as stdout in configuration
+"""
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ansible import constants, context
+from ansible.plugins.callback.default import CallbackModule as Default
+
+LONG = 2.0
+"""Seconds from which on a step is worth a line."""
+STILL = 60.0
+"""Seconds between signs of life where lines cannot be overwritten: logs, pipes."""
+PERCENT = re.compile(r"(\d+) %")
+
+
+class LogOnly:
+    """Ansible's display, as its default callback uses it: what it shows goes to the log alone."""
+
+    def __init__(self, display: Any) -> None:
+        self._display = display
+
+    def display(self, msg: str, **how: Any) -> None:
+        """Write to the log; what is said twice, for screen and log, only once."""
+        if not how.get("screen_only"):
+            self._display.display(msg, log_only=True)
+
+    def banner(self, msg: str, **_: Any) -> None:
+        """Write a heading to the log."""
+        self.display(f"\n{msg}")
+
+    def _error(self, *_: Any, **__: Any) -> None:
+        """Leave out what the result says anyway."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._display, name)
+
+
+class Step:
+    """The step at hand: its name, since when, and how far a loop has come."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.detail = ""
+        self.since = self.item_since = time.monotonic()
+        self.shown = False
+        self.changed: list[str] = []
+
+    def line(self) -> str:
+        """Return what is shown while it runs."""
+        percent = PERCENT.match(self.detail)
+        done = int(percent[1]) // 5 if percent else 0
+        detail = f"[{'#' * done:20}] {self.detail}" if percent else self.detail
+        return f"{time.monotonic() - self.since:5.0f} s  {self.name}{': ' if detail else ''}{detail}"
+
+
+class Pulse(threading.Thread):
+    """Shows that the step at hand lives: every second on a terminal, else once a minute.
+
+    It writes with os.write and holds no lock: Ansible forks its workers meanwhile.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.step: Step | None = None
+        self.terminal = sys.stdout.isatty()
+
+    def run(self) -> None:
+        """Show it until the process ends."""
+        told = 0.0
+        while True:
+            time.sleep(1 if self.terminal else 5)
+            step, now = self.step, time.monotonic()
+            if step is None or now - step.since < LONG:
+                continue
+            if self.terminal:
+                os.write(1, f"\r\x1b[K{step.line()[: self._width()]}".encode())
+            elif now - max(step.since, told) >= STILL:
+                told = now
+                os.write(1, f"{step.line()}, not finished yet\n".encode())
+
+    @staticmethod
+    def _width() -> int:
+        try:
+            return os.get_terminal_size().columns - 1
+        except OSError:
+            return 79
+
+    def clear(self) -> None:
+        """Take the line away that shows the step at hand."""
+        if self.terminal:
+            os.write(1, b"\r\x1b[K")
+
+
+def sentences(result: dict[str, Any]) -> Iterator[str]:
+    """Yield what a failed result says of itself, of each failed item in a loop."""
+    failed = [item for item in result.get("results", []) if item.get("failed")]
+    for item in failed or [result]:
+        msg = str(item.get("msg") or "").strip()
+        said = item.get("stderr_lines") or item.get("stdout_lines") or []
+        if said and (not msg or "non-zero return code" in msg):
+            msg = said[-1].strip()
+        yield msg or "no reason was given"
+
+
+class CallbackModule(Default):  # type: ignore[misc]
+    """Ansible's default callback, which writes the log, and a short one for the screen."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "sft.stiefelsystem.short"
+
+    _display: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._screen: Any = self._display
+        self._short = not (self._screen.verbosity or context.CLIARGS.get("diff"))
+        self._step = Step("")
+        self._pulse = Pulse()
+        self._errors: dict[str, str] = {}
+        self._changes = 0
+        self._began = time.monotonic()
+        if self._short:
+            self._display = LogOnly(self._screen)
+            self._pulse.start()
+
+    def _say(self, text: str, color: str | None = None, stderr: bool = False) -> None:
+        if self._short:
+            self._pulse.clear()
+            self._screen.display(text, color=color, stderr=stderr)
+
+    def _finish(self, name: str, since: float, changed: list[str]) -> None:
+        """Show a line for what has ended, if it is worth one."""
+        seconds = time.monotonic() - since
+        if not changed and seconds < LONG:
+            return
+        word = ("would change" if context.CLIARGS.get("check") else "changed") if changed else ""
+        where = ", ".join(host for host in dict.fromkeys(changed) if host != "localhost")
+        line = f"{seconds:5.0f} s  {word:8} {name}{f' ({where})' if where else ''}"
+        self._say(line, constants.COLOR_CHANGED if changed else None)
+
+    def _end_step(self) -> None:
+        """Close the step at hand: all its hosts have answered."""
+        step, self._step = self._step, Step("")
+        self._pulse.step = None
+        self._changes += bool(step.changed)
+        if step.name and not step.shown:
+            self._finish(step.name, step.since, step.changed)
+
+    def _task_start(self, task: Any, prefix: str | None = None) -> None:
+        self._end_step()
+        super()._task_start(task, prefix=prefix)
+        self._step = Step(task.get_name().rpartition(" : ")[2].strip())
+        self._pulse.step = self._step
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Note whether a host was changed, and show what the step says."""
+        super().v2_runner_on_ok(result)
+        if result.result.get("changed"):
+            self._step.changed.append(result.host.get_name())
+        if result.task.action in ("debug", "ansible.builtin.debug") and "msg" in result.result:
+            said = result.result["msg"]
+            self._say("\n".join(map(str, said)) if isinstance(said, list) else str(said))
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        """Show how far a loop has come."""
+        super().v2_runner_item_on_ok(result)
+        step, label = self._step, str(self._get_item_label(result.result) or "")
+        step.detail = label
+        if time.monotonic() - step.item_since >= LONG:
+            step.shown = True
+            changed = [result.host.get_name()] if result.result.get("changed") else []
+            self._finish(f"{step.name}: {label}", step.item_since, changed)
+        step.item_since = time.monotonic()
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Keep what went wrong: a rescue may say it better."""
+        super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
+        if not ignore_errors:
+            self._errors[result.host.get_name()] = " ".join(dict.fromkeys(sentences(result.result)))
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Keep which machine did not answer."""
+        super().v2_runner_on_unreachable(result)
+        self._errors[result.host.get_name()] = f"it cannot be reached: {next(sentences(result.result))}"
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """Show what went wrong, once, or that all is done."""
+        self._end_step()
+        super().v2_playbook_on_stats(stats)
+        failed = {host: self._errors.get(host, "it failed") for host in (*stats.failures, *stats.dark)}
+        for host, error in failed.items():
+            where = "" if host == "localhost" else f"{host}: "
+            self._say(f"stiefel: {where}{error}", constants.COLOR_ERROR, stderr=True)
+        if failed and constants.DEFAULT_LOG_PATH:
+            self._say(f"stiefel: the whole run is in {constants.DEFAULT_LOG_PATH}", stderr=True)
+        elif not failed:
+            steps = f"{self._changes} steps {'would change' if context.CLIARGS.get('check') else 'changed'} something"
+            done = steps if self._changes else "nothing had to be changed"
+            self._say(f"Done in {time.monotonic() - self._began:.0f} s: {done}.")

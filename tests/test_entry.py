@@ -1,0 +1,174 @@
+"""./stiefel: what it understands, and what it says in one line before Ansible is reached."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, load_script
+
+sys.path.insert(0, str(ROOT / "entry"))
+import documents
+import drives
+import ground
+from request import WordError, understood
+from words import COMMANDS, OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("instal", "Did you mean install?"),
+        ("install --chek", "Did you mean --check?"),
+        ("install --dry-run", "Did you mean --check?"),
+        ("preflight --hold", "preflight knows no option --hold"),
+        ("test --check", "test knows no option --check"),
+        ("install now", "does not know what to do with 'now'"),
+        ("install --limit", "--limit HOSTS"),
+        ("install --check=yes", "takes no value"),
+        ("usb one two three", "'three'"),
+    ],
+)
+def test_what_is_not_understood_is_told_in_one_line(words: str, told: str) -> None:
+    with pytest.raises(WordError) as error:
+        understood(words.split())
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "handed_on"),
+    [
+        ("install --check --limit=anna", ["--check", "--limit", "anna"]),
+        ("install -vvv -ekey_rotate=true", ["-vvv", "-e", "key_rotate=true"]),
+        ("install --yes -e @mine.yml", ["-e", "@mine.yml"]),
+        ("demo --hold", []),
+    ],
+)
+def test_ansible_gets_its_options_and_none_of_ours(words: str, handed_on: list[str]) -> None:
+    assert understood(words.split()).ansible == handed_on
+
+
+def test_every_command_and_option_is_in_help_man_page_and_completion() -> None:
+    for command in COMMANDS:
+        assert command.name in documents.overview()
+        assert f"        {command.name}) words=" in documents.completion()
+    everything = "\n".join(documents.about(command) for command in COMMANDS)
+    for option in OPTIONS:
+        for name in option.names:
+            assert name in everything
+            assert documents.roff(name) in documents.man()
+            assert name in documents.completion()
+
+
+def test_the_overview_fits_on_a_screen() -> None:
+    lines = documents.overview().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 120
+
+
+def run(*words: str, cwd: Path = ROOT, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run ./stiefel with nobody there to answer."""
+    kept = {name: value for name, value in os.environ.items() if name != "CI"}
+    return subprocess.run(
+        [ROOT / "stiefel", *words], cwd=cwd, env=kept | variables, stdin=subprocess.DEVNULL,
+        text=True, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("usb sdb", "'./stiefel usb --list' shows them"),
+        ("usb /dev/disk/by-id/usb-nobody", "there is no drive /dev/disk/by-id/usb-nobody"),
+        ("preflight -i missing", "there is no inventory missing in"),
+        ("uninstall", "nobody is here to ask. Say --yes"),
+        ("reinstall", "Did you mean install?"),
+    ],
+)
+def test_the_entry_refuses_in_one_line_from_any_folder(words: str, told: str, tmp_path: Path) -> None:
+    ran = run(*words.split(), cwd=tmp_path)
+    assert ran.returncode != 0
+    assert told in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert ran.stdout == ""
+
+
+def test_a_link_to_the_entry_works(tmp_path: Path) -> None:
+    (tmp_path / "stiefel").symlink_to(ROOT / "stiefel")
+    ran = subprocess.run([tmp_path / "stiefel", "--version"], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("stiefelsystem 0.")
+
+
+def test_the_completion_completes(tmp_path: Path) -> None:
+    script = f"{documents.completion()}\nCOMP_WORDS=(./stiefel usb --i); COMP_CWORD=2; _stiefel; echo ${{COMPREPLY[*]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"--image", "--inventory"}
+
+
+def listing(**facts: Any) -> dict[str, object]:
+    """Return lsblk's JSON of one stick."""
+    stick = {
+        "path": "/dev/sdx",
+        "type": "disk",
+        "size": 8 << 30,
+        "model": "Stick",
+        "serial": "S1",
+        "rm": True,
+        "ro": False,
+    }
+    return {"blockdevices": [stick | {"mountpoints": [None]} | facts]}
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, "Stick, serial S1"),
+        ({"mountpoints": ["/media/anna"]}, "cannot be taken: it is in use (/media/anna on /dev/sdx)"),
+        ({"rm": False}, "cannot be taken: it is not a removable drive"),
+        ({"size": 1 << 20}, "cannot be taken: it is too small"),
+    ],
+)
+def test_drives_are_shown_with_what_speaks_against_them(facts: dict[str, Any], told: str) -> None:
+    writer = load_script("stick", "roles/usbdrive/files/stick.py")
+    shown = drives.choice(writer, "/dev/disk/by-id/usb-x", listing(**facts), needs=64 << 20)
+    assert told in drives.table([shown])
+    assert bool(shown.objections) == ("cannot" in told)
+
+
+def test_a_person_chooses_a_drive_by_number_and_serial(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = drives.Choice("/dev/disk/by-id/usb-a", "Stick, serial S1", "S1", ())
+    held = drives.Choice("/dev/disk/by-id/usb-b", "Disk, serial S2", "S2", ("it is in use",))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    for answers, chosen in ((["1", "S1"], free), (["1", "S2"], None), (["2"], None), (["", ""], None), (["9"], None)):
+        monkeypatch.setattr("builtins.input", lambda _, left=answers: left.pop(0))
+        if chosen:
+            assert drives.ask([free, held]) == chosen
+        else:
+            with pytest.raises(drives.DriveError):
+                drives.ask([free, held])
+
+
+def test_a_venv_for_the_tests_serves_every_other_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (ground.RUNNING, ground.TESTING):
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".venv").mkdir()
+    monkeypatch.setattr(ground, "works", lambda _: True)
+    made: list[object] = []
+
+    def run_instead(argv: object, **_: object) -> "subprocess.CompletedProcess[bytes]":
+        made.append(argv)
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.setattr("subprocess.run", run_instead)
+    (tmp_path / ".venv/stamp").write_text(ground.stamp(tmp_path, ground.TESTING))
+    ground.make_venv(tmp_path, "install")
+    assert made == []
+    (tmp_path / ".venv/stamp").write_text(ground.stamp(tmp_path, ground.RUNNING))
+    ground.make_venv(tmp_path, "test")
+    assert len(made) == 2
+    (tmp_path / ground.TESTING).write_text("newer")
+    ground.make_venv(tmp_path, "test")
+    assert len(made) == 4

@@ -1,0 +1,87 @@
+"""The short callback: what a person sees of a run, and what the log keeps."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PLAY = """\
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Look at something
+      ansible.builtin.command: "true"
+      changed_when: false
+    - name: Change something
+      ansible.builtin.command: "true"
+      changed_when: true
+    - name: Say something
+      ansible.builtin.debug:
+        msg: Forty-two.
+    - name: Try what goes wrong
+      block:
+        - name: Fail at first
+          ansible.builtin.command: sh -c 'echo raw words >&2; exit 1'
+      rescue:
+        - name: Say it better
+          ansible.builtin.fail:
+            msg: It went wrong. Try again.
+          when: better | bool
+"""
+
+
+def play(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run the play above with the callback."""
+    (folder / "play.yml").write_text(PLAY)
+    tools = Path(sys.executable).parent
+    ours = {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_STDOUT_CALLBACK": "sft.stiefelsystem.short",
+        "ANSIBLE_LOG_PATH": str(folder / "log"),
+        "LC_ALL": "C.UTF-8",
+    }
+    return subprocess.run(
+        [tools / "ansible-playbook", "play.yml", *options], cwd=folder, env=os.environ | ours,
+        text=True, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_only_changes_words_and_one_error_are_shown(tmp_path: Path) -> None:
+    ran = play(tmp_path, "-ebetter=true")
+    assert ran.returncode != 0
+    change, words = ran.stdout.splitlines()
+    assert change.split()[1:] == ["s", "changed", "Change", "something"]
+    assert words == "Forty-two."
+    assert ran.stderr.splitlines() == [
+        "stiefel: It went wrong. Try again.",
+        f"stiefel: the whole run is in {tmp_path}/log",
+    ]
+    log = (tmp_path / "log").read_text()
+    for said in ("Look at something", "raw words", "ok=3"):
+        assert said in log
+
+
+def test_a_rescued_error_is_none_and_the_end_says_what_was_done(tmp_path: Path) -> None:
+    ran = play(tmp_path, "-ebetter=false")
+    assert ran.returncode == 0
+    assert "raw words" not in ran.stdout + ran.stderr
+    assert ran.stdout.splitlines()[-1].endswith("1 steps changed something.")
+
+
+def test_verbose_shows_all(tmp_path: Path) -> None:
+    ran = play(tmp_path, "-ebetter=true", "-v")
+    for said in ("TASK [Look at something]", "raw words", "PLAY RECAP"):
+        assert said in ran.stdout + ran.stderr
+
+
+def test_a_command_that_fails_is_told_by_its_last_words() -> None:
+    pytest.importorskip("ansible")
+    sys.path.insert(0, str(ROOT / "plugins/callback"))
+    from short import sentences
+
+    failed = {"msg": "non-zero return code", "stderr_lines": ["warning: old", "E: no such package"]}
+    assert list(sentences(failed)) == ["E: no such package"]
+    assert list(sentences({"results": [{"msg": "fine"}, {"failed": True, "msg": "full"}]})) == ["full"]
