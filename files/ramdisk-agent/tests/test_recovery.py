@@ -163,6 +163,18 @@ def test_nobody_gets_the_disk_while_the_fence_does_not_hold(cable: Cable, tmp_pa
     os.close(terminal)
 
 
+def test_a_laptop_that_was_given_back_tries_again_to_close_everything(cable: Cable, tmp_path: Path) -> None:
+    with bench(cable, tmp_path, encryption="none") as room:
+        server = room.server()
+        room.serve(server)
+        (room.laptop / "export-stays").touch()
+        assert room.give_back() == b"ok\n"
+        server.hears("event=not_fenced")
+        (room.laptop / "export-stays").unlink()
+        server.hears("event=export_stop")
+        assert server.ends() == 0
+
+
 def test_the_same_desktop_begins_again_when_nothing_was_written(cable: Cable, tmp_path: Path) -> None:
     with bench(cable, tmp_path, encryption="wireguard") as room:
         server = room.server()

@@ -85,6 +85,8 @@ def test_the_way_home_is_never_back() -> None:
     assert all(after(State.HOME, event) == Step(State.HOME) for event in Event)
     ways_out = {after(State.RETURNING, event).state for event in Event}
     assert ways_out == {State.RETURNING, State.HOME}
+    assert after(State.RETURNING, Event.UNFENCED) == Step(State.RETURNING, (Act.TELL,))
+    assert after(State.RETURNING, Event.OVERDUE) == Step(State.HOME, (Act.GO_HOME,))
 
 
 def test_every_state_is_reached_and_left() -> None:

@@ -65,6 +65,7 @@ class Screen:
         position = self.steps.index(step)
         for index, other in enumerate(self.steps):
             other.mark = Mark.DONE if index < position else Mark.TODO
+            other.detail = other.detail if index < position else ""
         step.mark, step.detail = Mark.NOW, detail
         self.draw()
 

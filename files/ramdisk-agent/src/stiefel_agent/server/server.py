@@ -51,6 +51,8 @@ BUNDLE_SECONDS = 900.0
 """How long a bundle may take: 100 MB at a tenth of a slow cable's speed."""
 TICK_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+RETURN_SECONDS = 30.0
+"""So long a laptop that was given back tries to close everything before it restarts, which closes it as well."""
 DISK_SECONDS = 0.25
 CAN_BE_ENDED = (State.GIVING, State.SERVING)
 """When a person may end a session."""
@@ -96,9 +98,10 @@ class Server:
         self._nbdkit: int | None = None
         self._restarts = 0
         self._wrong: list[str] = []
-        self._retry_at = 0.0
+        self._retry_at = self._home_by = 0.0
         self._asked_to_end = False
         self._ended_by = ""
+        self._left = False
         self._sent_home = False
         self._acts: dict[Act, Callable[[], Event | None]] = {
             Act.RESUME: self._resume,
@@ -124,6 +127,7 @@ class Server:
             screen.take_keys(sys.stdin.fileno())
             self._selector.register(sys.stdin, selectors.EVENT_READ, self._keys)
         self._links_changed()
+        self._advise()
         event("server_ready", disk=self._disk.path, bytes=self._disk.size, encryption=self._settings.encryption)
         while self._state is not State.HOME:
             for ready, mask in self._selector.select(TICK_SECONDS):
@@ -152,7 +156,11 @@ class Server:
     def _find(self) -> None:
         """Look for what an earlier life of this agent has left, before anybody is answered."""
         state, self._session = memory.recall() or (None, None)
-        self._happen(found(state, self._is_whole))
+        what = found(state, self._is_whole)
+        if self._session and what is Event.FOUND_OTHER:
+            event("given_up", desktop=self._session.facts.desktop, state=state)
+        self._home_by = time.monotonic() + RETURN_SECONDS
+        self._happen(what)
 
     def _is_whole(self) -> bool:
         """Say whether the recorded session's way to the disk is open for it and for nobody else."""
@@ -277,8 +285,10 @@ class Server:
         if self._ended_by:
             event(self._ended_by)
             self._ended_by = ""
-        self._page.waiting("a desktop may come")
         self._show_links(link.made_reachable())
+        if self._left:
+            self._page.waiting("the desktop went away before it had everything; it may come again")
+            self._left = False
 
     def _go_home(self) -> None:
         if self._session and not self._sent_home:
@@ -323,6 +333,7 @@ class Server:
         """A desktop that leaves before it has everything may come again."""
         if self.owns(connection):
             self._beginning = None
+            self._left = self._state is State.GIVING
             self._happen(Event.LEFT)
 
     def _end_beginning(self) -> None:
@@ -370,8 +381,10 @@ class Server:
         except OSError as error:
             say(f"a release could not be confirmed, for the disk did not take all that was written: {error.strerror}")
             return False
-        event("released", desktop=held.facts.desktop)
+        self._home_by = time.monotonic() + RETURN_SECONDS
         self._happen(Event.RELEASED)
+        self._go_home()
+        event("released", desktop=held.facts.desktop)
         return True
 
     # The wire.
@@ -439,8 +452,9 @@ class Server:
         self._connections.tick(now)
         if self._releases:
             self._releases.tick(now)
-        if self._state is State.FENCING and now >= self._retry_at:
-            self._happen(Event.RETRY)
+        if self._wrong and now >= self._retry_at:
+            overdue = self._state is State.RETURNING and now >= self._home_by
+            self._happen(Event.OVERDUE if overdue else Event.RETRY)
         if self._state is State.SERVING:
             self._watch_session(now)
         self._advise()

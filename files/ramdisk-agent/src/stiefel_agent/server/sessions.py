@@ -88,6 +88,8 @@ class Event(StrEnum):
     """One of them is not."""
     RETRY = "retry"
     """Time has come to try again what did not work."""
+    OVERDUE = "overdue"
+    """It has not worked for so long that a restart is the better way."""
 
 
 class Act(Enum):
@@ -148,7 +150,9 @@ TABLE: Mapping[tuple[State, Event], Step] = {
     (State.RETURNING, Event.CLAIMED): Step(State.RETURNING, (Act.REFUSE,)),
     (State.RETURNING, Event.CONFIRMED): Step(State.RETURNING, (Act.FENCE,)),
     (State.RETURNING, Event.FENCED): Step(State.HOME, (Act.GO_HOME,)),
-    (State.RETURNING, Event.UNFENCED): Step(State.HOME, (Act.TELL, Act.GO_HOME)),
+    (State.RETURNING, Event.UNFENCED): Step(State.RETURNING, (Act.TELL,)),
+    (State.RETURNING, Event.RETRY): Step(State.RETURNING, (Act.FENCE,)),
+    (State.RETURNING, Event.OVERDUE): Step(State.HOME, (Act.GO_HOME,)),
 }
 """Every edge; what is not in it changes nothing (see `after`)."""
 
