@@ -142,6 +142,22 @@ WINDOWS = """\
            id: auto-windows
        source: /sys/firmware/efi/efivars/LoaderEntries-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f
 """
+# The same of systemd 257, which writes paths differently.
+SYSTEMD_257 = """\
+         type: Boot Loader Specification Type #1 (.conf)
+        title: Debian (not reported/new)
+           id: 0123-6.9.3-surface-2.conf
+       source: /esp//loader/entries/0123-6.9.3-surface-2+3-1.conf (on the EFI System Partition)
+      version: 6.9.3-surface-2
+        linux: /esp//0123/6.9.3-surface-2/linux
+
+         type: Boot Loader Specification Type #2 (.efi)
+        title: Debian GNU/Linux 13 (trixie) (default) (selected)
+           id: 0123-6.12.48+deb13-amd64.efi
+       source: /esp//EFI/Linux/0123-6.12.48+deb13-amd64+2.efi (on the EFI System Partition)
+      version: 13
+        linux: /esp//EFI/Linux/0123-6.12.48+deb13-amd64+2.efi
+"""
 DEFAULT = " (default) (not reported/new)"
 
 
@@ -159,6 +175,7 @@ def bootctl(default):
         (bootctl("windows"), ""),
         (bootctl(""), ""),
         ("", ""),
+        (SYSTEMD_257, "6.12.48+deb13-amd64"),
     ],
 )
 def test_systemd_boots_default_is_followed(listed, version):
@@ -185,7 +202,7 @@ def test_bootctl_is_asked_where_systemd_boot_was_the_loader(root, monkeypatch):
         ["linux", "linux-lts", "linux-zen"],
     ],
 )
-def test_versions_are_ordered_as_grub_orders_them(ascending):
+def test_versions_are_ordered_by_their_numbers(ascending):
     assert sorted(ascending, key=boot.order, reverse=True) == ascending[::-1]
     text = "\n".join(version.replace("-rc", "~rc") for version in ascending)
     sort = subprocess.run(["sort", "-V"], input=text, text=True, capture_output=True, check=True, env={"LC_ALL": "C"})

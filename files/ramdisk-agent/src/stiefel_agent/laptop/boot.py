@@ -1,7 +1,7 @@
 """Which kernel the laptop would boot next, as far as files and its boot loader's own tools can say.
 
-GRUB's menu and bootctl(1)'s list are read; where neither says, the newest kernel counts, in the order in which boot
-loaders sort them. A bundle follows this, so that a target runs the kernel that its owner expects.
+GRUB's menu and bootctl(1)'s list are read; where neither says, the newest kernel counts. (GRUB itself puts a release
+candidate before its release; then a bundle has it too.) A bundle follows this, so that a target runs the kernel that its owner expects.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Entry:
 
 
 def order(version: str) -> tuple[object, ...]:
-    """Return what sorts kernel versions as GRUB does (sort -V; deb-version(7)), release candidates before releases."""
+    """Return what sorts kernel versions: numbers as numbers (sort -V; deb-version(7)), a release candidate before its
+    release (linux-version(1)), and what `make install` renamed to .old before its successor.
+    """
     older = version.endswith(".old")
     text = re.sub(r"-(rc\d|trunk)", r"~\1", version.removesuffix(".old"))
     parts = re.findall(r"(\D*)(\d*)", text)
