@@ -1,7 +1,8 @@
 """Which kernel the laptop would boot next, as far as files and its boot loader's own tools can say.
 
-GRUB's menu and bootctl(1)'s list are read; where neither says, the newest kernel counts. (GRUB itself puts a release
-candidate before its release; then a bundle has it too.) A bundle follows this, so that a target runs the kernel that its owner expects.
+GRUB's menu and bootctl(1)'s list are read; where neither says, the newest kernel counts. (GRUB itself puts a
+release candidate before its release; then a bundle has it too.) A bundle follows this, so that a target runs the
+kernel that its owner expects.
 """
 
 from __future__ import annotations
