@@ -11,10 +11,13 @@ from pathlib import Path
 
 LAB = ("qemu-system-x86", "qemu-utils", "ovmf", "debootstrap", "gdisk", "dosfstools", "mtools", "openssh-client")
 """What the virtual machines of "demo" and "test" are made of."""
+LAYOUTS = ("btrfs-progs", "cryptsetup-bin", "lvm2", "tesseract-ocr", "xfsprogs")
+"""What lays a virtual laptop's disk out in other ways, and reads what stands on a screen."""
 PACKAGES = {
     "demo": LAB,
     "test": (
-        *LAB, "cpio", "git", "iproute2", "libnbd-bin", "nbdkit", "python3-pycryptodome", "shellcheck", "zstd",
+        *LAB, *LAYOUTS, "cpio", "git", "iproute2", "libnbd-bin", "nbdkit", "nftables", "python3-pycryptodome",
+        "shellcheck", "zstd",
     ),
 }  # fmt: skip
 """Debian packages that a command needs beside python3-venv. Roles install what they need themselves."""

@@ -8,17 +8,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .machines.bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench
+from .machines.bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench, Pc
 from .machines.cache import fingerprint
-from .machines.image import INITRAMFS_TOOLS, laptop_image
+from .machines.layout import LAYOUTS, PLAIN
+from .machines.layout_image import image_of
 from .machines.machine import Firmware
 from .machines.shell import LabError, say, step
-from .trials.trial import FIRMWARE, STICK, Argument, Trial, all_trials
+from .machines.unlock import unlock
+from .trials.command import ADAPTER, FIRMWARE, STICK, Argument, Command, all_trials
 
 
 def up(options: argparse.Namespace) -> None:
     """Start the laptop from a fresh disk and wait for an ssh login."""
-    image = laptop_image(options.initramfs)
+    image = image_of(LAYOUTS[options.layout])
     bench = Bench.create(options.name, image, hub=options.hub, lifetime_seconds=options.lifetime)
     _await_login(bench, options, backing=options.disk)
 
@@ -31,7 +33,9 @@ def again(options: argparse.Namespace) -> None:
 def _await_login(bench: Bench, options: argparse.Namespace, backing: Path | None = None) -> None:
     with step("laptop: from power-on to an ssh login"):
         laptop = bench.start_laptop(backing=backing, firmware=Firmware(options.firmware))
-        laptop.console().wait_for("login:", seconds=LOGIN_SECONDS, why="its login prompt")
+        console = laptop.console()
+        unlock(laptop, bench.image.hardware.passphrase)
+        console.wait_for("login:", seconds=LOGIN_SECONDS, why="its login prompt")
         laptop.wait_ssh(seconds=LOGIN_SECONDS)
     say(f"log in: {' '.join(laptop.ssh_command)}")
 
@@ -39,7 +43,8 @@ def _await_login(bench: Bench, options: argparse.Namespace, backing: Path | None
 def desktop(options: argparse.Namespace) -> None:
     """Start a machine without a disk from a stick's image."""
     bench = Bench.find(options.name)
-    machine = bench.start_desktop(options.stick, Firmware(options.firmware), name=options.machine)
+    pc = Pc(options.adapter)
+    machine = bench.start_desktop(options.stick, Firmware(options.firmware), name=options.machine, pc=pc)
     say(f"{machine.name} is on; its console: tail -f {machine.log}")
 
 
@@ -109,31 +114,30 @@ def down(options: argparse.Namespace) -> None:
 
 def image(options: argparse.Namespace) -> None:
     """Build the laptop's base image if it is not there, and print its folder."""
-    print(laptop_image(options.initramfs).folder)
+    print(image_of(LAYOUTS[options.layout]).folder)
 
 
 MACHINE = Argument("machine", choices=NAMES)
-INITRAMFS = Argument(
-    "--initramfs", choices=INITRAMFS_TOOLS, default=INITRAMFS_TOOLS[0], help="what makes the laptop's initramfs"
-)
+LAYOUT = Argument("--layout", choices=LAYOUTS, default=PLAIN.name, help="how the laptop's disk is laid out")
 DEEDS = ("power", "cut", "pause", "resume", "unplug", "plug", "unplug-drive")
 
-Command = tuple[Callable[[argparse.Namespace], None], tuple[Argument, ...]]
-COMMANDS: tuple[Command, ...] = (
-    (image, (INITRAMFS,)),
-    (
+COMMANDS = (
+    Command("image", image, (LAYOUT,)),
+    Command(
+        "up",
         up,
         (
-            INITRAMFS,
+            LAYOUT,
             FIRMWARE,
             Argument("--disk", type=Path, help="start from this disk instead of the base image"),
             Argument("--hub", action="store_true", help="join the machines by a hub: room for more than two"),
             Argument("--lifetime", type=int, default=LIFETIME_SECONDS, help="seconds until each machine is ended"),
         ),
     ),
-    (again, (FIRMWARE,)),
-    (desktop, (STICK, FIRMWARE, Argument("--machine", choices=NAMES[1:], default=DESKTOP))),
-    (
+    Command("again", again, (FIRMWARE,)),
+    Command("desktop", desktop, (STICK, FIRMWARE, ADAPTER, Argument("--machine", choices=NAMES[1:], default=DESKTOP))),
+    Command(
+        "wait",
         wait,
         (
             MACHINE,
@@ -141,15 +145,15 @@ COMMANDS: tuple[Command, ...] = (
             Argument("--seconds", type=float, default=LOGIN_SECONDS),
         ),
     ),
-    (ssh, (MACHINE, Argument("command", nargs=argparse.REMAINDER))),
-    (screenshot, (MACHINE, Argument("file", type=Path))),
-    (press, (Argument("deed", choices=DEEDS), MACHINE)),
-    (usb_drive, (Argument("file", type=Path),)),
-    (shutdown, ()),
-    (keep, (Argument("file", type=Path),)),
-    (name_by_content, (Argument("paths", type=Path, nargs="+"),)),
-    (sweep, ()),
-    (down, ()),
+    Command("ssh", ssh, (MACHINE, Argument("command", nargs=argparse.REMAINDER))),
+    Command("screenshot", screenshot, (MACHINE, Argument("file", type=Path))),
+    Command("press", press, (Argument("deed", choices=DEEDS), MACHINE)),
+    Command("usb-drive", usb_drive, (Argument("file", type=Path),)),
+    Command("shutdown", shutdown, ()),
+    Command("keep", keep, (Argument("file", type=Path),)),
+    Command("name-by-content", name_by_content, (Argument("paths", type=Path, nargs="+"),)),
+    Command("sweep", sweep, ()),
+    Command("down", down, ()),
 )
 """What a hand can do to the machines; what else is done to them the trials say themselves."""
 
@@ -159,22 +163,12 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="lab", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     top.add_argument("--name", default="lab", help="the run: its files are in build/lab/NAME (default: lab)")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for act, arguments in (*COMMANDS, *map(_as_command, all_trials())):
-        one = commands.add_parser(act.__name__.replace("_", "-"), help=act.__doc__, description=act.__doc__)
-        one.set_defaults(act=act)
-        for argument in arguments:
+    for command in (*COMMANDS, *all_trials()):
+        one = commands.add_parser(command.name, help=command.help, description=command.help)
+        one.set_defaults(act=command.run)
+        for argument in command.arguments:
             argument.add_to(one)
     return top
-
-
-def _as_command(trial: Trial) -> Command:
-    """A trial as a command: it is tried on the run that --name says."""
-
-    def act(options: argparse.Namespace) -> None:
-        trial.run(Bench.find(options.name), options)
-
-    act.__name__, act.__doc__ = trial.name, trial.help
-    return act, trial.arguments
 
 
 def main() -> int:

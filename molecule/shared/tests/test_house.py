@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lab import __main__ as command_line
-from lab.trials.trial import all_trials
+from lab.trials.command import all_trials
 
 LAB = Path(__file__).parents[1] / "lab"
 ROOMS = sorted(str(file.relative_to(LAB)) for file in LAB.rglob("*.py"))
@@ -40,7 +40,7 @@ def test_machines_do_not_import_trials_nor_a_guests_program_the_lab(room):
 
 
 def test_the_command_line_names_no_trial():
-    modules = {file.stem for file in (LAB / "trials").glob("*.py")} - {"trial", "__init__"}
+    modules = {file.stem for file in (LAB / "trials").glob("*.py")} - {"command", "__init__"}
     known = {found for found in imported("__main__.py") if found.split("/")[-1] in modules}
     assert not known
 

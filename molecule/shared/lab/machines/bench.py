@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .accelerator import accelerator
@@ -39,8 +39,30 @@ QUEUE_FRAMES = 512
 CAPTURE_SECONDS = 5.0
 RUNS = REPOSITORY / "build" / "lab"
 STATE = "lab.json"
+ADAPTERS = {
+    "e1000e": "e1000e",
+    "virtio": "virtio-net-pci",
+    "igb": "igb",  # QEMU 8 and later
+    "rtl8139": "rtl8139",
+    "vmxnet3": "vmxnet3",
+    "usb": "usb-net",  # its kernel drivers differ in the address that they give it (F32)
+}
+"""What a desktop's network adapter may be, and what QEMU calls it."""
 PACKAGES = Path(__file__).resolve().parents[2]
 """Where Python finds the package `lab`."""
+
+
+@dataclass(frozen=True)
+class Pc:
+    """What differs from one desktop to the other."""
+
+    adapter: str = "e1000e"
+    """One of ADAPTERS."""
+    disks: tuple[Path, ...] = ()
+    """Raw files: the desktop's own disks."""
+
+
+USUAL_PC = Pc()
 
 
 @dataclass(frozen=True)
@@ -103,8 +125,14 @@ class Bench:
 
     def start_laptop(self, *, backing: Path | None = None, firmware: Firmware = Firmware.UEFI) -> Machine:
         """Switch the laptop on; a first start makes its disk, an overlay of `backing` (or the base image)."""
-        disk = self._made_disk(LAPTOP, backing)
-        return self._start(LAPTOP, Spec(1, firmware, 2, 3072, "virtio-net-pci", self.lifetime_seconds, disk=disk))
+        disk, hardware = self._made_disk(LAPTOP, backing), self.image.hardware
+        spec = Spec(1, firmware, 2, 3072, "virtio-net-pci", self.lifetime_seconds, disk=disk, hardware=hardware)
+        if self.image.second_disk.exists():
+            second = self.disk("laptop-second")
+            if not second.exists():
+                overlay(second, self.image.second_disk)
+            spec = replace(spec, second_disk=second)
+        return self._start(LAPTOP, spec)
 
     def start_attacker(self, *, backing: Path | None = None) -> Machine:
         """Switch on a machine with a system of its own that is on the cable without having any key."""
@@ -125,14 +153,14 @@ class Bench:
                 used(backing)
         return disk
 
-    def start_desktop(self, stick: Path, firmware: Firmware, *, name: str = DESKTOP) -> Machine:
-        """Switch on a machine that has no disk, with `stick` in its USB port."""
+    def start_desktop(self, stick: Path, firmware: Firmware, *, name: str = DESKTOP, pc: Pc = USUAL_PC) -> Machine:
+        """Switch on a machine with `stick` in its USB port, and no disk unless `pc` has one."""
         if not stick.is_file():
             raise LabError(f"there is no stick image {stick}: 'ansible-playbook site.yml --tags usbdrive' makes one")
         number = NAMES.index(name) + 1
-        return self._start(
-            name, Spec(number, firmware, 2, 2048, "e1000e", self.lifetime_seconds, stick=stick.resolve())
-        )
+        model = ADAPTERS[pc.adapter]
+        spec = Spec(number, firmware, 2, 2048, model, self.lifetime_seconds, stick=stick.resolve(), own_disks=pc.disks)
+        return self._start(name, spec)
 
     def _start(self, name: str, spec: Spec) -> Machine:
         """Switch a machine on, with the cable in place."""

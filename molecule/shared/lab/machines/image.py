@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .cache import cache_dir, fingerprint, locked, ssh_key
+from .layout import USUAL, Hardware
 from .shell import LabError, run, step
 
 RELEASE = "trixie"
@@ -40,6 +41,26 @@ class Image:
     def host_key(self) -> Path:
         """The laptop's public ssh host key."""
         return self.folder / "ssh_host_ed25519_key.pub"
+
+    @property
+    def second_disk(self) -> Path:
+        """Raw second disk, of the layouts that have one."""
+        return self.folder / "disk2.img"
+
+    @property
+    def disks(self) -> list[Path]:
+        """One disk, or two."""
+        return [disk for disk in (self.disk, self.second_disk) if disk.exists()]
+
+    @property
+    def hardware_file(self) -> Path:
+        """What the disk is, unless it is what `Hardware` says by itself."""
+        return self.folder / "hardware.json"
+
+    @property
+    def hardware(self) -> Hardware:
+        """What QEMU has to know of the disk."""
+        return Hardware.read(self.hardware_file.read_text()) if self.hardware_file.exists() else USUAL
 
 
 def apt_mirror() -> str:
@@ -87,7 +108,7 @@ def _build(image: Image, initramfs: str, mirror: str, public_key: str) -> None:
                 "MIRROR": mirror,
                 "RELEASE": RELEASE,
             }
-            _run_inside(root, SETUP, environment)
+            run_inside(root, SETUP, environment)
         shutil.copy(next((root / "boot").glob("vmlinuz-*")), built.kernel)
         shutil.copy(root / "etc/ssh" / built.host_key.name, built.host_key)
         with step("disk"):
@@ -95,7 +116,7 @@ def _build(image: Image, initramfs: str, mirror: str, public_key: str) -> None:
         built.folder.rename(image.folder)
 
 
-def _run_inside(root: Path, script: Path, environment: dict[str, str]) -> None:
+def run_inside(root: Path, script: Path, environment: dict[str, str]) -> None:
     """Run `script` with `root` as its /, in mount and process namespaces that vanish with it."""
     inside = root / "tmp" / script.name
     shutil.copy(script, inside)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from .console import PROGRESS_SECONDS, Console
 from .hub import PORT_SUFFIX
+from .layout import USUAL, Bus, Hardware
+from .picture import Picture
 from .qmp import qmp
 from .shell import LabError, process_of, say, wait_exit
 
@@ -22,8 +26,11 @@ START_SECONDS = 30
 SSH_TRY_SECONDS = 15
 PUT_SECONDS = 600
 INSTALL_SECONDS = 900
+SCREEN_SECONDS = 2.0
+ON_USB = "bus=usb.0"
 DRIVE, DRIVE_SERIAL = "drive", "STIEFEL-DRIVE-1"
-CHORDS = {" ": "spc", "-": "minus", ";": "semicolon", ":": "shift-semicolon"}
+CHORDS = {" ": "spc", "-": "minus", ";": "semicolon", ":": "shift-semicolon", "/": "slash", ">": "shift-dot"}
+CHORDS |= {".": "dot", "=": "equal", "$": "shift-4", "*": "shift-8", "&": "shift-7", "|": "shift-backslash"}
 
 
 class Firmware(enum.Enum):
@@ -45,6 +52,9 @@ class Spec:
     nic: str  # QEMU's model of the NIC on the cable
     lifetime_seconds: int  # then it is ended, whatever it does
     disk: Path | None = None  # qcow2
+    second_disk: Path | None = None  # qcow2, like the first
+    own_disks: tuple[Path, ...] = ()  # raw: a desktop's own disks, on SATA; what is written to them stays
+    hardware: Hardware = USUAL  # what the disk is
     stick: Path | None = None  # raw image of the USB drive; the machine's writes to it are thrown away
 
 
@@ -81,8 +91,8 @@ class Machine:
             *["-serial", f"file:{self.log}", "-qmp", f"unix:{self._qmp},server=on,wait=off"],
             *["-pidfile", str(self._pidfile)],
             *self._firmware(spec.firmware),
-            *self._network(spec),
             *["-device", "qemu-xhci,id=usb"],
+            *self._network(spec),
             *_storage(spec),
         ]
 
@@ -107,9 +117,10 @@ class Machine:
         here, there = self.sockets / (self.name + PORT_SUFFIX), self.sockets / self.cable_to
         cable = f"dgram,id=cable,local.type=unix,local.path={here},remote.type=unix,remote.path={there}"
         forward = f"user,id=management,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22"
+        usb = spec.nic == "usb-net"
         cabled, other = f"mac={cable_mac(spec.number)}", f"mac=52:54:00:00:01:{spec.number:02x}"
         return [
-            *["-netdev", cable, "-device", f"{spec.nic},netdev=cable,{cabled},romfile="],
+            *["-netdev", cable, "-device", f"{spec.nic},netdev=cable,{cabled},{ON_USB if usb else 'romfile='}"],
             *["-netdev", forward, "-device", f"virtio-net-pci,netdev=management,{other},romfile="],
         ]
 
@@ -156,9 +167,39 @@ class Machine:
             raise LabError(f"{self.name} is not running")
         return Console(self.name, self.log, self.pid, from_end=from_end)
 
-    def screenshot(self, file: Path) -> None:
+    def picture(self) -> Picture:
+        """What the screen shows."""
+        with tempfile.NamedTemporaryFile(dir=self.sockets, suffix=".ppm") as file:
+            qmp(self._qmp, "screendump", filename=file.name)
+            return Picture.from_ppm(Path(file.name).read_bytes())
+
+    def screenshot(self, file: Path) -> Picture:
         """Write what the screen shows as a PNG."""
-        qmp(self._qmp, "screendump", filename=str(file), format="png")
+        picture = self.picture()
+        picture.save(file)
+        return picture
+
+    def wait_screen(self, pattern: str, *, seconds: float, why: str) -> Picture:
+        """Wait until a text stands on the screen, as a person does: by looking again and again.
+
+        Raises:
+            LabError: it did not within `seconds`, with what stands there instead; or the machine is off.
+        """
+        start = report_at = time.monotonic()
+        seen, text = None, ""
+        while True:
+            picture = self.picture()
+            if picture != seen:
+                seen, text = picture, picture.text()
+                if re.search(pattern, text):
+                    return picture
+            now = time.monotonic()
+            if now - start > seconds:
+                raise LabError(f"{self.name}: {why} ({pattern!r}) is not on the screen after {seconds:.0f} s:\n{text}")
+            if now - report_at > PROGRESS_SECONDS:
+                say(f"{self.name}: {now - start:.0f} s (of {seconds:.0f}): waiting on the screen for {why}")
+                report_at = now
+            time.sleep(SCREEN_SECONDS)  # a screen tells nobody that it changes
 
     def pause(self) -> None:
         """Stop the machine's CPUs; its devices keep still too."""
@@ -289,7 +330,7 @@ class Machine:
 
     def type_line(self, text: str) -> None:
         """Type on its keyboard, which is an American one: letters, digits and what CHORDS has; then Enter."""
-        self.type_keys(*(CHORDS.get(one, one) for one in text), "ret")
+        self.type_keys(*(_chord(one) for one in text), "ret")
 
     def wait_ssh(self, *, seconds: float) -> None:
         """Wait until one can log in by ssh; each try is a real login."""
@@ -308,17 +349,26 @@ class Machine:
                 time.sleep(1)  # between tries: a refused connection answers at once
 
 
+def _chord(one: str) -> str:
+    """The keys for a character."""
+    return f"shift-{one.lower()}" if one.isupper() else CHORDS.get(one, one)
+
+
 def cable_mac(number: int) -> str:
     """The MAC address of machine `number` on the cable."""
     return f"52:54:00:00:00:{number:02x}"
 
 
 def _storage(spec: Spec) -> list[str]:
-    """The disk as NVMe with a serial number, the stick as a removable USB drive; whichever is there boots."""
+    """The disk with a serial number, the stick as a removable USB drive; whichever is there boots."""
     arguments = []
-    if spec.disk:
-        arguments += ["-drive", f"if=none,id=disk,file={spec.disk},format=qcow2,discard=unmap,cache=unsafe"]
-        arguments += ["-device", "nvme,drive=disk,serial=STIEFEL-LAB-1,bootindex=1"]
+    for number, disk in enumerate((spec.disk, spec.second_disk)):
+        if disk:
+            arguments += ["-drive", f"if=none,id=disk{number},file={disk},format=qcow2,discard=unmap,cache=unsafe"]
+            arguments += _on_bus(spec.hardware, number)
+    for number, disk in enumerate(spec.own_disks):
+        arguments += ["-drive", f"if=none,id=own{number},file={disk},format=raw"]
+        arguments += ["-device", f"ide-hd,drive=own{number},bus=ide.{number},serial=DESKTOP-{number}"]
     if spec.stick:
         arguments += ["-drive", f"if=none,id=stick,file={spec.stick},format=raw,snapshot=on"]
         arguments += [
@@ -326,3 +376,16 @@ def _storage(spec: Spec) -> list[str]:
             "usb-storage,bus=usb.0,drive=stick,removable=on,serial=STIEFEL-STICK-1,bootindex=1",
         ]
     return arguments
+
+
+def _on_bus(hardware: Hardware, number: int) -> list[str]:
+    """The device for the laptop's disk 0 or 1; it boots from the first."""
+    size = f"logical_block_size={hardware.sector_bytes},physical_block_size={hardware.sector_bytes}"
+    words = {
+        Bus.NVME: f"nvme,drive=disk{number},serial=STIEFEL-LAB-{number + 1},{size}",
+        Bus.SATA: f"ide-hd,drive=disk{number},bus=ide.{number},serial=STIEFEL-LAB-{number + 1},{size}",
+        Bus.MMC: f"sd-card,drive=disk{number}",
+    }
+    if hardware.bus is Bus.MMC:  # which has no boot index: the firmware finds it all the same
+        return ["-device", "sdhci-pci", "-device", words[Bus.MMC]]
+    return ["-device", words[hardware.bus] + (",bootindex=1" if number == 0 else "")]

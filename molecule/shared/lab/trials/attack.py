@@ -9,6 +9,7 @@ import argparse
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ..machines.bench import ATTACKER, DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench, link_local, mac, raw_mac
@@ -16,15 +17,15 @@ from ..machines.cache import cache_dir, fingerprint, locked
 from ..machines.capture import FILE_HEADER, Needles, derived, frames, record, search
 from ..machines.machine import Machine
 from ..machines.shell import say, step
+from .command import OUTPUT, STICK, Argument, Command, bench_of, output
 from .guest import program
 from .guest.io_loop import block
+from .load import Load
 from .result import Result
-from .trial import OUTPUT, STICK, Argument, Trial, output
 from .watch import BEACON, LAPTOP_LOGIN, LOAD, MOVE, RELEASED, Watch
 
 PACKAGES = ("python3-scapy",)
 SEED = "marked plaintext"
-PROGRESS = "/run/stiefel-io-loop"
 RECORDING_START, RECORDING_END = 80_000, 20_000
 """Packets: a bundle of 54 MB takes fifty thousand."""
 CONTROL, SAID_IN_CLEAR = "what the attacker itself said in clear", b"GET / HTTP/1.1\r\n\r\n"
@@ -180,22 +181,15 @@ def session_begins(siege: Siege) -> None:
 def attack_server(siege: Siege) -> None:
     """Attack the server while the target reads and writes; not one byte may be wrong, and it must go on."""
     recording = siege.record()
-    target = siege.bench.machine(DESKTOP)
-    target.put(program("io_loop").read_bytes(), "io_loop.py")
-    target.ssh(f"sudo systemd-run --quiet --unit=stiefel-io-loop python3 $PWD/io_loop.py '{SEED}' {PROGRESS}")
-    wait = f"until test -s {PROGRESS}; do sleep 1; done; cat {PROGRESS}"
-    before = json.loads(target.ssh(wait, seconds=300))
+    load = Load(siege.bench.machine(DESKTOP), SEED)
+    before = load.count
     # It has not heard the beacons that autokexec answered before it.
     siege.attack("server", LAPTOP, [61570], [*FIRST_LOOK, *ECHOES, *REPLAYS], recording, forgot=True)
-    # One more round has to begin and end after the last attack.
-    count = json.loads(target.ssh(f"cat {PROGRESS}"))["rounds"] + 2
-    after = json.loads(
-        target.ssh(f"until grep -q '\"rounds\": {count}' {PROGRESS}; do sleep 1; done; cat {PROGRESS}", seconds=600)
-    )
-    target.ssh("sudo systemctl stop stiefel-io-loop")
-    siege.result.facts["input and output of the session"] = {"before": before, "after": after}
-    siege.result.check("the session's input and output went on through all attacks", after["rounds"] > before["rounds"])
-    siege.result.check("every block that was read back is what was written", after["errors"] == 0)
+    after = load.whole_round()
+    load.stop()
+    siege.result.facts["input and output of the session"] = {"before": asdict(before), "after": asdict(after)}
+    siege.result.check("the session's input and output went on through all attacks", after.rounds > before.rounds)
+    siege.result.check("every block that was read back is what was written", after.errors == 0)
 
 
 def session_ends(siege: Siege) -> None:
@@ -251,10 +245,10 @@ def run_siege(bench: Bench, stick: Path, keys: Path, report: Path) -> None:
     result.verdict()
 
 
-def attack(bench: Bench, options: argparse.Namespace) -> None:
+def attack(options: argparse.Namespace) -> None:
     """Let a third machine attack laptop, client and server, with a session going on; needs `up --hub`."""
-    run_siege(bench, options.stick, options.keys, output(bench, options) / "attack.json")
+    run_siege(bench_of(options), options.stick, options.keys, output(options) / "attack.json")
 
 
 KEYS = Argument("--keys", type=Path, required=True, help="the key file, whose keys must not be on the cable")
-TRIALS = (Trial("attack", attack, (STICK, OUTPUT, KEYS)),)
+TRIALS = (Command("attack", attack, (STICK, OUTPUT, KEYS)),)

@@ -16,9 +16,9 @@ from ..machines.bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
 from ..machines.console import Console
 from ..machines.machine import Machine
 from ..machines.shell import step
+from .command import Command, bench_of, output
 from .guest import program
 from .result import Result
-from .trial import Trial, output
 from .watch import BEACON, CALLED, LAPTOP_LOGIN, MOVE, Stage, Watch, event
 
 MAC = "52:54:00:12:34:56"
@@ -173,14 +173,14 @@ def run_everyday(bench: Bench, stick: Path, report: Path) -> None:
     result.verdict()
 
 
-def everyday(bench: Bench, options: argparse.Namespace) -> None:
+def everyday(options: argparse.Namespace) -> None:
     """Let a laptop that is set up meet what it meets between sessions (see everyday.py for what it needs)."""
-    run_everyday(bench, options.stick, output(bench, options) / "everyday.json")
+    run_everyday(bench_of(options), options.stick, output(options) / "everyday.json")
 
 
-def revoked(bench: Bench, options: argparse.Namespace) -> None:
+def revoked(options: argparse.Namespace) -> None:
     """Let a desktop call with a stick that the laptop was told to forget; after `everyday`, with `up --hub`."""
-    run_revoked(bench, options.stick, output(bench, options) / "revoked.json")
+    run_revoked(bench_of(options), options.stick, output(options) / "revoked.json")
 
 
-TRIALS = (Trial("everyday", everyday), Trial("revoked", revoked))
+TRIALS = (Command("everyday", everyday), Command("revoked", revoked))

@@ -13,9 +13,9 @@ from pathlib import Path
 from ..machines.bench import DESKTOP, DESKTOP2, LAPTOP, LOGIN_SECONDS, Bench
 from ..machines.machine import Machine
 from ..machines.shell import step
+from .command import Command, bench_of, output
 from .facts import ask, laptop_checks, write_something
 from .result import Result
-from .trial import Trial, output
 from .watch import BEACON, LAPTOP_LOGIN, LOAD, RELEASED, Stage, Watch, event
 
 DIRTY_MIB = 32
@@ -88,9 +88,9 @@ def run_ghost(bench: Bench, stick: Path, report: Path) -> None:
     result.verdict()
 
 
-def ghost(bench: Bench, options: argparse.Namespace) -> None:
+def ghost(options: argparse.Namespace) -> None:
     """Give a paused desktop up, start a second one, and let the first come back; needs `up --hub`."""
-    run_ghost(bench, options.stick, output(bench, options) / "ghost.json")
+    run_ghost(bench_of(options), options.stick, output(options) / "ghost.json")
 
 
-TRIALS = (Trial("ghost", ghost),)
+TRIALS = (Command("ghost", ghost),)

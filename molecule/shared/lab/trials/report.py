@@ -21,10 +21,12 @@ MOMENTS = {
     "bundle_received": "the desktop has kernel and initrd",
     "target_kernel": "the laptop's kernel starts on the desktop",
     "attached": "the laptop's disk is attached",
+    "asked": "the laptop's system asks for the disk's passphrase, on the desktop",
     "login": "login prompt of the laptop's system, on the desktop",
     "power_off": "the target is told to shut down",
     "released": "the laptop gets its disk back",
     "desktop_off": "the desktop is off",
+    "laptop_asked": "the laptop asks for its disk's passphrase",
     "laptop_login": "login prompt of the laptop's system, on the laptop",
 }
 

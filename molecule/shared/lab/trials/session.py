@@ -12,16 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..machines.bench import DESKTOP, LOGIN_SECONDS, Bench
+from ..machines.bench import DESKTOP, LOGIN_SECONDS, USUAL_PC, Bench, Pc
 from ..machines.console import Console
-from ..machines.machine import Firmware
+from ..machines.machine import Firmware, Machine
 from ..machines.shell import LabError, process_of, say
+from ..machines.unlock import unlock
+from .command import ADAPTER, FIRMWARE, OUTPUT, STICK, Argument, Command, bench_of, output
 from .facts import ask, laptop_checks, target_checks, write_something
 from .report import MOMENTS, Report
-from .trial import FIRMWARE, OUTPUT, STICK, Argument, Trial, output
 from .watch import BEACON, CALLED, LAPTOP_LOGIN, LOAD, LOCKED, MOVE, RELEASED, Stage, Watch
 
 # Who follows a session from outside reads its progress, as long as the process lives.
+ON_THE_CONSOLE = (MOVE[0], LOAD[2])
+"""What the laptop's own system says on its console: that it moves, that its disk is attached."""
 PROGRESS, PIDFILE = "progress.log", "session.pid"
 
 
@@ -33,6 +36,8 @@ class Person:
     """Typed at the desktop when the stick asks for it."""
     allows: bool = False
     """Whether the laptop waits to be told that the desktop may have its disk."""
+    disk_passphrase: str = ""
+    """Typed wherever the laptop's system starts. Then its console is the screen, and the serial line tells less."""
 
 
 class Session:
@@ -51,12 +56,12 @@ class Session:
         (folder / PROGRESS).write_text("")
         (folder / PIDFILE).write_text(str(os.getpid()))
 
-    def boot(self, stick: Path, firmware: Firmware) -> None:
+    def boot(self, stick: Path, firmware: Firmware, pc: Pc) -> None:
         """Switch the desktop on and follow both machines to the login prompt on the desktop."""
         self._watch.follow_laptop()
         self.report.laptop_before = ask(self.laptop)
         self._power_on = time.monotonic()
-        self._watch.start_desktop(stick, firmware)
+        self._watch.start_desktop(stick, firmware, pc=pc)
         self._reached("power_on", self._power_on)
         if self.person.passphrase:
             self._follow(LOCKED)
@@ -65,7 +70,9 @@ class Session:
         if self.person.allows:
             self._follow(CALLED)
             self.laptop.ssh("sudo stiefel-agent allow")
-        self._follow(*MOVE, *LOAD)
+        self._follow(*self._told(*MOVE, *LOAD[:-1]))
+        self._unlock(self.desktop, "asked")
+        self._follow(LOAD[-1])
 
     def inspect(self) -> None:
         """Ask inside the target whether it is what it should be."""
@@ -83,10 +90,20 @@ class Session:
         self.desktop.press_power()
         self._follow(RELEASED)
         self._reached("desktop_off", self.desktop.wait_off(seconds=300, why="the target was told to shut down"))
+        self._unlock(self.laptop, "laptop_asked")
         self._follow(LAPTOP_LOGIN)
         self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
         self.report.laptop_after = ask(self.laptop)
         self.report.checks |= laptop_checks(self.report.laptop_before, self.report.laptop_after, written)
+
+    def _told(self, *stages: Stage) -> list[Stage]:
+        """The stages that the serial line tells of: what an agent says on the screen's console is not among them."""
+        return [stage for stage in stages if not (self.person.disk_passphrase and stage in ON_THE_CONSOLE)]
+
+    def _unlock(self, machine: Machine, moment: str) -> None:
+        """Answer the question for the disk's passphrase, if there will be one."""
+        if self.person.disk_passphrase:
+            unlock(machine, self.person.disk_passphrase, lambda: self._reached(moment, time.monotonic()))
 
     def _follow(self, *stages: Stage) -> None:
         for stage, seen in self._watch.follow(stages):
@@ -141,44 +158,57 @@ def explained(session: Session) -> Iterator[None]:
         say(f"timeline\n{session.report.timeline()}")
 
 
-def run_session(bench: Bench, folder: Path, report: Report, stick: Path, person: Person, *, hold: bool) -> None:
-    """A session from the desktop's power-on to the laptop's own boot; with `hold` it stays in the target.
+@dataclass(frozen=True)
+class Plan:
+    """What a session is run with."""
+
+    stick: Path
+    firmware: Firmware = Firmware.UEFI
+    pc: Pc = USUAL_PC
+    hold: bool = False
+    """Stay in the target."""
+
+
+def run_session(bench: Bench, folder: Path, report: Report, person: Person, plan: Plan) -> None:
+    """A session from the desktop's power-on to the laptop's own boot; with `hold` in the plan it stays in the target.
 
     Raises:
         LabError: a moment did not come in time, or a check did not hold; the report says which.
     """
     with Watch(bench) as watch, explained(session := Session(watch, folder, report, person)):
-        session.boot(stick, Firmware(report.firmware))
+        session.boot(plan.stick, plan.firmware, plan.pc)
         session.inspect()
-        if not hold:
+        if not plan.hold:
             session.leave()
         report.require_success()
 
 
-def session(bench: Bench, options: argparse.Namespace) -> None:
+def session(options: argparse.Namespace) -> None:
     """Boot the desktop from the running laptop's disk, ask the target, and come back; leaves a report."""
-    folder = output(bench, options)
+    bench, folder = bench_of(options), output(options)
     report = Report(options.firmware, bench.accelerator_name, options.encryption)
-    person = Person(options.passphrase, options.allow)
-    run_session(bench, folder, report, options.stick, person, hold=options.hold)
+    person = Person(options.passphrase, options.allow, bench.image.hardware.passphrase)
+    plan = Plan(options.stick, Firmware(options.firmware), Pc(options.adapter), options.hold)
+    run_session(bench, folder, report, person, plan)
     say(f"report: {folder}/report.json")
     if options.hold:
         say(f"both machines keep running. Log in: {' '.join(bench.machine(DESKTOP).ssh_command)}")
         say(f"switch them off: lab --name {bench.folder.name} down")
 
 
-def moment(bench: Bench, options: argparse.Namespace) -> None:
+def moment(options: argparse.Namespace) -> None:
     """Wait until a session that another process runs reaches a moment of its timeline."""
-    print(wait_for_moment(output(bench, options), options.moment))
+    print(wait_for_moment(output(options), options.moment))
 
 
 TRIALS = (
-    Trial(
+    Command(
         "session",
         session,
         (
             STICK,
             FIRMWARE,
+            ADAPTER,
             OUTPUT,
             Argument("--encryption", choices=["wireguard", "none"], default="wireguard", help="what to expect"),
             Argument("--passphrase", default="", help="typed when the stick asks: lower-case letters, digits, spaces"),
@@ -186,5 +216,5 @@ TRIALS = (
             Argument("--hold", action="store_true", help="stay in the target, leave both machines running"),
         ),
     ),
-    Trial("moment", moment, (OUTPUT, Argument("moment", choices=MOMENTS))),
+    Command("moment", moment, (OUTPUT, Argument("moment", choices=MOMENTS))),
 )

@@ -14,8 +14,8 @@ from pathlib import Path
 from ..machines.bench import LAPTOP, LOGIN_SECONDS, Bench
 from ..machines.machine import Machine
 from ..machines.shell import say, step
+from .command import Command, bench_of, output
 from .guest import program
-from .trial import Trial, output
 from .watch import Watch
 
 SERVER = "fd73:7469:6566:656c::1"
@@ -57,9 +57,9 @@ def run_throughput(bench: Bench, stick: Path, report: Path) -> None:
     report.write_text(json.dumps({"all": figures, "median": median, "share of iperf3": shares}, indent=2) + "\n")
 
 
-def throughput(bench: Bench, options: argparse.Namespace) -> None:
+def throughput(options: argparse.Namespace) -> None:
     """Measure the disk over the cable against iperf3 in the same tunnel (see throughput.py for what it needs)."""
-    run_throughput(bench, options.stick, output(bench, options) / "throughput.json")
+    run_throughput(bench_of(options), options.stick, output(options) / "throughput.json")
 
 
-TRIALS = (Trial("throughput", throughput),)
+TRIALS = (Command("throughput", throughput),)

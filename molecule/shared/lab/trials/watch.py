@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ..machines.bench import DESKTOP, LAPTOP, LOGIN_SECONDS, Bench
+from ..machines.bench import DESKTOP, LAPTOP, LOGIN_SECONDS, USUAL_PC, Bench, Pc
 from ..machines.console import Console, Seen
 from ..machines.machine import Firmware, Machine
 from ..machines.shell import LabError, say
@@ -76,9 +76,11 @@ class Watch:
         self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
         self._open(LAPTOP, self.laptop.console(from_end=True))
 
-    def start_desktop(self, stick: Path, firmware: Firmware = Firmware.UEFI, name: str = DESKTOP) -> Machine:
+    def start_desktop(
+        self, stick: Path, firmware: Firmware = Firmware.UEFI, name: str = DESKTOP, pc: Pc = USUAL_PC
+    ) -> Machine:
         """Switch a desktop on and follow it from its first word; it takes the place of one before it."""
-        desktop = self.bench.start_desktop(stick, firmware, name=name)
+        desktop = self.bench.start_desktop(stick, firmware, name=name, pc=pc)
         self._open(DESKTOP, desktop.console())
         return desktop
 

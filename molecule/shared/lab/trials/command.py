@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..machines.bench import Bench
+from ..machines.bench import ADAPTERS, USUAL_PC, Bench
 from ..machines.cache import REPOSITORY
 from ..machines.machine import Firmware
 
@@ -29,15 +29,16 @@ class Argument:
 
 STICK = Argument("--stick", type=Path, default=REPOSITORY / "build" / "stiefel-usb.img", help="image of the USB drive")
 FIRMWARE = Argument("--firmware", choices=[one.value for one in Firmware], default=Firmware.UEFI.value)
+ADAPTER = Argument("--adapter", choices=ADAPTERS, default=USUAL_PC.adapter, help="the desktop's network adapter")
 OUTPUT = Argument("--output", type=Path, help="folder for report and screenshots (default: build/lab/NAME/session)")
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A command of the lab; `run` gets the run's bench and the arguments, and its docstring is the help."""
+class Command:
+    """A command of the lab; `run` gets the arguments, and its docstring is the help."""
 
     name: str
-    run: Callable[[Bench, argparse.Namespace], None]
+    run: Callable[[argparse.Namespace], None]
     arguments: tuple[Argument, ...] = (STICK, OUTPUT)
 
     @property
@@ -46,13 +47,22 @@ class Trial:
         return self.run.__doc__ or ""
 
 
-def output(bench: Bench, options: argparse.Namespace) -> Path:
+def bench_of(options: argparse.Namespace) -> Bench:
+    """The run that --name says.
+
+    Raises:
+        LabError: there is none.
+    """
+    return Bench.find(options.name)
+
+
+def output(options: argparse.Namespace) -> Path:
     """The folder for what a trial leaves behind."""
-    folder: Path = options.output or bench.folder / "session"
+    folder: Path = options.output or bench_of(options).folder / "session"
     return folder.resolve()
 
 
-def all_trials() -> Iterator[Trial]:
+def all_trials() -> Iterator[Command]:
     """Every trial that a module beside this one brings."""
     for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
         yield from getattr(importlib.import_module(f"{__package__}.{found.name}"), "TRIALS", ())

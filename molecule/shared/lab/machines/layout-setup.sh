@@ -1,0 +1,82 @@
+#!/bin/sh
+# Moves the lab's laptop onto another layout: layout_image.py runs it inside a copy of the plain laptop's root folder.
+# Environment: INITRAMFS, PACKAGES, FSTAB, CRYPTTAB (as in the initramfs), CRYPTTAB_KEPT (as on the laptop),
+# ROOT_DEVICE, ROOT_UUID, ROOT_TYPE (mkfs's word), GRUB_FS (GRUB's word), ABSTRACTION (GRUB's word, may be empty),
+# BOOT_UUID (where /boot is), SUBVOLUME (of / within its filesystem, may be empty), KERNEL_ARGS.
+set -eu
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+
+write() { # write FILE: standard input becomes the file
+    mkdir -p "$(dirname "$1")"
+    cat > "$1"
+}
+
+if [ -n "$PACKAGES" ]; then
+    apt-get -qq update
+    # shellcheck disable=SC2086 # a list of words
+    INITRD=No apt-get -qq install --no-install-recommends $PACKAGES
+    apt-get clean
+fi
+echo "$FSTAB" | write /etc/fstab
+echo "$CRYPTTAB" | write /etc/crypttab
+# GRUB has a driver of its own for QEMU's graphics card. It would switch it behind the firmware's back, and the first console,
+# where the passphrase is asked for, would draw rows of another length.
+write /etc/default/grub.d/layout.cfg <<EOF
+GRUB_CMDLINE_LINUX="$KERNEL_ARGS"
+GRUB_TERMINAL=console
+EOF
+
+# Its disk does not exist yet. Who looks for the root filesystem finds an empty one of the same type and UUID.
+for link in "$ROOT_DEVICE" "/dev/disk/by-uuid/$ROOT_UUID"; do
+    mkdir -p "$(dirname "$link")"
+    case $ROOT_TYPE in
+        ext4) mke2fs -q -t ext4 -U "$ROOT_UUID" "$link" 1M ;;
+        xfs) truncate -s 512M "$link" && mkfs.xfs -q -m "uuid=$ROOT_UUID" "$link" ;;
+        btrfs) truncate -s 128M "$link" && mkfs.btrfs -q -U "$ROOT_UUID" "$link" ;;
+    esac
+done
+case $INITRAMFS in
+    initramfs-tools) update-initramfs -u -k all ;;
+    dracut) dracut --regenerate-all --force --no-hostonly ;;
+esac
+echo "$CRYPTTAB_KEPT" | write /etc/crypttab
+
+# update-grub asks about the disk below the filesystem: answer for it, this once.
+for tool in grub-probe grub-mkrelpath; do
+    path=$(command -v "$tool")
+    mv "$path" "$path.real"
+done
+write /usr/sbin/grub-probe <<EOF
+#!/bin/sh
+case "\$*" in
+    *=device*/boot*) [ "$BOOT_UUID" = "$ROOT_UUID" ] && echo $ROOT_DEVICE || echo /dev/disk/by-uuid/$BOOT_UUID ;;
+    *=device*) echo $ROOT_DEVICE ;;
+    *=abstraction*) echo $ABSTRACTION ;;
+    *$ROOT_DEVICE*=fs_uuid*) echo $ROOT_UUID ;;
+    *=fs_uuid*) echo $BOOT_UUID ;;
+    *=fs*) echo $GRUB_FS ;;
+    *=partmap*) echo gpt ;;
+    *) exit 1 ;;
+esac
+EOF
+write /usr/bin/grub-mkrelpath <<EOF
+#!/bin/sh
+for path; do :; done
+path=\${path%/}
+[ "$BOOT_UUID" = "$ROOT_UUID" ] || path=\${path#/boot}
+echo "${SUBVOLUME:+/$SUBVOLUME}\$path"
+EOF
+chmod 755 /usr/sbin/grub-probe /usr/bin/grub-mkrelpath
+update-grub
+mv /usr/sbin/grub-probe.real /usr/sbin/grub-probe
+mv /usr/bin/grub-mkrelpath.real /usr/bin/grub-mkrelpath
+rm -rf /dev/disk /dev/mapper "$ROOT_DEVICE"
+
+prefix=${SUBVOLUME:+/$SUBVOLUME}/boot/grub
+[ "$BOOT_UUID" = "$ROOT_UUID" ] || prefix=/grub
+write /boot/efi/EFI/debian/grub.cfg <<EOF
+search.fs_uuid $BOOT_UUID root
+set prefix=(\$root)'$prefix'
+configfile \$prefix/grub.cfg
+EOF
+rm -f /etc/resolv.conf
