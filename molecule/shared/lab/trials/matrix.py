@@ -1,0 +1,163 @@
+"""One row of the matrix: a laptop of one kind meets a desktop of another. All rows make docs/compatibility.md.
+
+What was seen is kept in build/matrix.json, row by row, so that a run goes on where the last one ended: molecule/matrix.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..machines import volumes
+from ..machines.bench import Bench, Pc
+from ..machines.cache import REPOSITORY
+from ..machines.layout import VOLUME_GROUP
+from ..machines.shell import LabError, step
+from .command import STICK, Argument, Command, bench_of
+from .report import Report
+from .rows import ROWS, Row
+from .session import Person, Plan, run_session
+
+SEEN = REPOSITORY / "build" / "matrix.json"
+PAGE = REPOSITORY / "docs" / "compatibility.md"
+BOOTS = "boots"
+TWIN_MIB = 64
+HEAD = """\
+# What boots where
+
+Written by `./stiefel test matrix`: a laptop of each kind is set up in a virtual machine, a desktop boots from its disk,
+works, and gives it back. *Refused* means: the preflight says so, with the reason, before anything is changed. What the
+machines are is in [testing.md](testing.md); LUKS in the lab has a small argon2id, for emulated processors are slow.
+
+| the laptop's disk | its initramfs | the desktop starts by | the desktop's adapter | seen |
+|---|---|---|---|---|
+"""
+
+
+def _seen() -> dict[str, str]:
+    """The verdicts so far, by the row's name."""
+    content: dict[str, str] = json.loads(SEEN.read_text()) if SEEN.exists() else {}
+    return content
+
+
+def note(row: Row, verdict: str) -> None:
+    """Keep a verdict, and write the page anew."""
+    seen = _seen() | {row.name: verdict}
+    SEEN.parent.mkdir(exist_ok=True)
+    SEEN.write_text(json.dumps(seen, indent=2) + "\n")
+    PAGE.write_text(page(seen, PAGE.read_text() if PAGE.exists() else ""))
+
+
+def page(seen: dict[str, str], before: str) -> str:
+    """The whole of docs/compatibility.md; what was said before stays of rows that nobody has seen since."""
+    lines = (line.strip("| ").rpartition(" | ") for line in before.splitlines() if line.startswith("|"))
+    said = {pair: verdict for pair, _, verdict in lines}
+    text = HEAD
+    for row in ROWS.values():
+        pair = " | ".join(cells(row))
+        text += f"| {pair} | {seen.get(row.name) or said.get(pair, 'not tried yet')} |\n"
+    return text
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A line of the table, without what was seen."""
+    disk = f"{row.disk.what}; the desktop's own disk has the same names" if row.twins else row.disk.what
+    if row.refused:
+        return disk, row.disk.initramfs, "any", "any"
+    words = {"bios": "BIOS", "uefi": "UEFI", "secure": "UEFI, Secure Boot"}
+    return disk, row.disk.initramfs, words[row.firmware.value], row.adapter
+
+
+@contextmanager
+def twins(row: Row, bench: Bench, root_uuid: str) -> Iterator[tuple[Path, ...]]:
+    """The desktop's own disk, if the row wants one; it must be the same afterwards.
+
+    Raises:
+        LabError: something was written to it.
+    """
+    if not row.twins:
+        yield ()
+        return
+    disk = bench.folder / "desktop-own.img"
+    parts = {name: volumes.sparse_file(bench.folder / f"twin-{name}.part", TWIN_MIB) for name in ("root", "swap")}
+    volumes.filesystem("ext4", parts["root"], root_uuid, 512)
+    volumes.filesystem("swap", parts["swap"], root_uuid, 512)
+    group = volumes.sparse_file(bench.folder / "twin-group.part", 3 * TWIN_MIB)
+    volumes.volume_group(VOLUME_GROUP, {"root": parts["root"], "swap_1": parts["swap"]}, [group])
+    volumes.gpt_disk(disk, {"main": group, **parts}, 512)
+    before = _digest(disk)
+    yield (disk,)
+    if _digest(disk) != before:
+        raise LabError(f"the desktop's own disk was written to: {disk}")
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def matrix_rows(options: argparse.Namespace) -> None:
+    """Print the rows that no run has seen as they must be, as JSON; or those that are named."""
+    if unknown := set(options.only) - ROWS.keys():
+        raise LabError(f"there is no row {', '.join(sorted(unknown))}: the rows are {', '.join(ROWS)}")
+    seen = _seen()
+    wanted = options.only or [row.name for row in ROWS.values() if not _is_right(row, seen.get(row.name, ""))]
+    rows = (ROWS[name] for name in wanted)
+    print(json.dumps([{"name": row.name, "layout": row.layout, "refused": row.refused} for row in rows]))
+
+
+def _is_right(row: Row, verdict: str) -> bool:
+    return verdict == (f"refused: {row.because}" if row.refused else BOOTS)
+
+
+def matrix_row(options: argparse.Namespace) -> None:
+    """Let the laptop, which is set up and on, meet the row's desktop; the verdict goes to build/matrix.json."""
+    row, bench = ROWS[options.row], bench_of(options)
+    folder = SEEN.parent / "matrix" / row.name
+    folder.mkdir(parents=True, exist_ok=True)
+    report = Report(row.firmware.value, bench.accelerator_name, "wireguard")
+    person = Person(disk_passphrase=bench.image.hardware.passphrase)
+    start = time.monotonic()
+    try:
+        with step(f"row {row.name}"), twins(row, bench, _root_uuid(bench)) as disks:
+            run_session(bench, folder, report, person, Plan(options.stick, row.firmware, Pc(row.adapter, disks)))
+    except LabError as error:
+        note(row, f"fails: {str(error).splitlines()[0]}")
+        raise
+    note(row, BOOTS)
+    print(f"{row.name}: {BOOTS}, {time.monotonic() - start:.0f} s")
+
+
+def _root_uuid(bench: Bench) -> str:
+    return bench.machine("laptop").ssh("findmnt --noheadings --output UUID /").strip()
+
+
+def matrix_refused(options: argparse.Namespace) -> None:
+    """Note a laptop that was refused; the file has what was said, which must be the row's reason."""
+    row, said = ROWS[options.row], options.said.read_text()
+    if "Nothing was changed" not in said or not re.search(row.refused, said):
+        note(row, "fails: refused without its reason")
+        raise LabError(f"row {row.name}: the refusal does not say {row.refused!r}:\n{said[-2000:]}")
+    note(row, f"refused: {row.because}")
+
+
+def matrix_failed(options: argparse.Namespace) -> None:
+    """Note a row that did not come to its session."""
+    if ROWS[options.row].name in _seen() and _seen()[options.row].startswith("fails"):
+        return
+    note(ROWS[options.row], f"fails: {options.why.splitlines()[0]}")
+
+
+ROW = Argument("row", choices=ROWS)
+TRIALS = (
+    Command("matrix-rows", matrix_rows, (Argument("only", nargs="*", help="names of rows"),)),
+    Command("matrix-row", matrix_row, (STICK, ROW)),
+    Command("matrix-refused", matrix_refused, (ROW, Argument("--said", type=Path, required=True))),
+    Command("matrix-failed", matrix_failed, (ROW, Argument("--why", required=True))),
+)

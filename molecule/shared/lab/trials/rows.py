@@ -1,0 +1,66 @@
+"""What laptops and desktops the matrix pairs, and what must come of each pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..machines.layout import LAYOUTS, Layout
+from ..machines.machine import Firmware
+
+
+@dataclass(frozen=True)
+class Row:
+    """A laptop and a desktop that meet."""
+
+    name: str
+    layout: str
+    """One of LAYOUTS: what the laptop's disk is laid out like."""
+    firmware: Firmware = Firmware.UEFI
+    """The desktop's."""
+    adapter: str = "e1000e"
+    """The desktop's, one of ADAPTERS."""
+    twins: bool = False
+    """The desktop has a disk of its own with the same names: volume group, filesystem's UUID, and swap."""
+    refused: str = ""
+    """If this laptop cannot be set up: the reason, as a regular expression that the refusal must match."""
+    because: str = ""
+    """The same for docs/compatibility.md."""
+
+    @property
+    def disk(self) -> Layout:
+        """The laptop's layout."""
+        return LAYOUTS[self.layout]
+
+
+ROWS = {
+    row.name: row
+    for row in (
+        Row("guided-luks", "guided-luks", adapter="usb"),
+        Row("guided-luks-bios", "guided-luks", Firmware.BIOS),
+        Row("guided-luks-plymouth", "guided-luks-plymouth", adapter="virtio"),
+        Row("luks-dracut", "luks-dracut"),
+        Row("lvm", "lvm", Firmware.BIOS, "virtio"),
+        Row("lvm-twins", "lvm", twins=True),
+        Row("btrfs", "btrfs", adapter="rtl8139"),
+        Row("xfs", "xfs", Firmware.BIOS),
+        Row("home-and-swap-file", "home-and-swap-file", Firmware.BIOS, "usb"),
+        Row("sectors-4096", "sectors-4096", adapter="virtio"),
+        Row("sata", "sata", adapter="vmxnet3"),
+        Row("mmc", "mmc"),
+        Row("dracut", "dracut", adapter="usb"),
+        Row("secure-boot", "plain", Firmware.SECURE),
+        Row("plain-bios", "plain", Firmware.BIOS, "usb"),
+        Row(
+            "lvm-on-two-disks",
+            "lvm-on-two-disks",
+            refused=r"/ needs 2 disks",
+            because="a volume group on two disks: only one disk travels",
+        ),
+        Row(
+            "random-key-swap",
+            "random-key-swap",
+            refused=r"encrypts \S+ anew at each boot",
+            because="swap with a random key by the device's name: on the desktop that name is the desktop's",
+        ),
+    )
+}

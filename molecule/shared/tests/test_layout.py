@@ -1,0 +1,128 @@
+"""A laptop's layout is the same story everywhere: partitions, fstab, crypttab, what QEMU is told."""
+
+import re
+from pathlib import Path
+
+import pytest
+from lab.machines import volumes
+from lab.machines.bench import ADAPTERS
+from lab.machines.layout import LAYOUTS, PASSPHRASE, Bus, Hardware
+from lab.machines.layout_image import Uuids, _environment
+from lab.machines.machine import Firmware, Machine, Spec
+from lab.machines.unlock import PROMPT
+from lab.trials import matrix
+from lab.trials.rows import ROWS
+
+UUIDS = Uuids()
+by_name = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+
+def environment(name):
+    return _environment(LAYOUTS[name], UUIDS)
+
+
+@by_name
+def test_what_qemu_is_told_is_kept_beside_the_image(layout):
+    assert Hardware.read(layout.hardware.write()) == layout.hardware
+
+
+@by_name
+def test_fstab_has_one_root_and_only_what_is_there(layout):
+    lines = [line.split() for line in _environment(layout, UUIDS)["FSTAB"].splitlines()]
+    assert [words[1] for words in lines].count("/") == 1
+    assert all(len(words) == 6 for words in lines)
+    assert ("/home" in {words[1] for words in lines}) == (layout.home_apart or layout.filesystem == "btrfs")
+    assert ("/boot" in {words[1] for words in lines}) == layout.boot_apart
+
+
+def test_the_guided_laptop_is_what_debians_installer_makes():
+    told = environment("guided-luks")
+    assert told["CRYPTTAB_KEPT"] == f"nvme0n1p3_crypt UUID={UUIDS.luks} none luks,discard,x-initrd.attach"
+    assert told["FSTAB"].splitlines()[0] == "/dev/mapper/debian--vg-root / ext4 errors=remount-ro 0 1"
+    assert "/dev/mapper/debian--vg-swap_1 none swap sw 0 0" in told["FSTAB"]
+    assert told["BOOT_UUID"] == UUIDS.boot
+    assert LAYOUTS["guided-luks"].hardware.passphrase == PASSPHRASE
+
+
+def test_a_passphrase_is_asked_for_on_the_screen():
+    def console(name):
+        return [word for word in environment(name)["KERNEL_ARGS"].split() if word.startswith("console=")][-1]
+
+    assert console("guided-luks") == "console=tty0"
+    assert console("lvm").startswith("console=ttyS0")
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "device"),
+    [("sata", "main", "/dev/sda2"), ("mmc", "main", "/dev/mmcblk0p2"), ("xfs", "esp", "/dev/nvme0n1p1")],
+)
+def test_partitions_are_called_as_the_kernel_calls_them(name, part, device):
+    assert LAYOUTS[name].device(part) == device
+
+
+def command(spec):
+    return " ".join(Machine("laptop", Path("/f"), Path("/s"), 2222, "desktop.link").command(spec, ()))
+
+
+def test_the_disk_hangs_where_the_layout_says():
+    def spec(hardware):
+        return Spec(1, Firmware.UEFI, 1, 512, "virtio-net-pci", 60, disk=Path("/disk.qcow2"), hardware=hardware)
+
+    assert "nvme,drive=disk0" in command(spec(Hardware()))
+    assert "logical_block_size=4096" in command(spec(Hardware(sector_bytes=4096)))
+    assert "ide-hd,drive=disk0" in command(spec(Hardware(bus=Bus.SATA)))
+    assert "sd-card,drive=disk0" in command(spec(Hardware(bus=Bus.MMC)))
+
+
+def test_an_adapter_on_usb_comes_after_its_controller_and_has_no_rom():
+    words = command(Spec(2, Firmware.UEFI, 1, 512, ADAPTERS["usb"], 60))
+    assert words.index("qemu-xhci") < words.index("usb-net,netdev=cable")
+    assert "usb-net,netdev=cable,mac=52:54:00:00:00:02,bus=usb.0" in words
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Please unlock disk nvme0n1p3_crypt:",
+        "Please enter passphrase for disk QEMU (luks-1)",
+        "Please unlock dlsk sda3",
+    ],
+)
+def test_the_question_is_known_as_a_reader_of_screens_may_read_it(question):
+    assert re.search(PROMPT, question)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_every_row_of_the_matrix_can_be_run(row):
+    assert row.layout in LAYOUTS
+    assert row.adapter in ADAPTERS
+    assert bool(row.refused) == bool(row.because)
+
+
+def test_the_page_says_what_was_seen_and_what_was_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "SEEN", tmp_path / "matrix.json")
+    monkeypatch.setattr(matrix, "PAGE", tmp_path / "compatibility.md")
+    matrix.note(ROWS["xfs"], matrix.BOOTS)
+    matrix.note(ROWS["random-key-swap"], f"refused: {ROWS['random-key-swap'].because}")
+    page = (tmp_path / "compatibility.md").read_text()
+    assert "| xfs | initramfs-tools | BIOS | e1000e | boots |" in page
+    assert page.count("not tried yet") == len(ROWS) - 2
+    assert page.count("| refused: ") == 1
+    (tmp_path / "matrix.json").unlink()  # another tree, which has seen one row only
+    matrix.note(ROWS["sata"], matrix.BOOTS)
+    page = (tmp_path / "compatibility.md").read_text()
+    assert page.count("| boots |") == 2
+    assert page.count("| refused: ") == 1
+    assert page.count("not tried yet") == len(ROWS) - 3
+
+
+def test_a_disk_holds_its_partitions_where_its_table_says(tmp_path):
+    parts = {}
+    for number, name in enumerate(("esp", "main")):
+        parts[name] = volumes.sparse_file(tmp_path / name, 2)
+        parts[name].write_bytes(bytes([number + 1]) * (2 << 20))
+    volumes.gpt_disk(tmp_path / "disk", parts, 512)
+    disk = (tmp_path / "disk").read_bytes()
+    assert disk[1 << 20] == disk[(3 << 20) - 1] == 1
+    assert disk[3 << 20] == disk[(5 << 20) - 1] == 2
+    assert disk[512:520] == b"EFI PART"
