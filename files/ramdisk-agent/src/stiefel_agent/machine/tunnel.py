@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 
 from stiefel_agent.errors import TunnelFailed
 from stiefel_agent.machine import netdev, program
@@ -15,6 +16,8 @@ CLIENT_ADDRESS = "fd73:7469:6566:656c::2"
 """Addresses inside the tunnel: unique local (RFC 4193), the prefix spells "stiefel"."""
 MTU = 1420
 """1500 less IPv6 (40), UDP (8) and WireGuard (32) headers."""
+_DISCARD = 9
+"""A UDP port at which nobody listens (RFC 863): the packet that carries the datagram is what counts."""
 KEEPALIVE_SECONDS = 10
 """How often each end is heard although it has nothing to say. Both ends: when one clock is set back, WireGuard takes no
 handshake of that end until its time has come again (its TAI64N stamps must grow), so the other one has to begin it."""
@@ -87,6 +90,25 @@ def put_back(address: str, peer_address: str) -> bool:
     (netdev.IPV6_CONF / TUNNEL / "disable_ipv6").write_text("0")
     address_it(address, peer_address)
     return True
+
+
+def call(peer: str, address: str) -> None:
+    """Send the peer a word by way of this link-local address (`fe80::1%eth0`): from there on it answers where we are.
+
+    WireGuard follows a peer that speaks from another address, and each end only knows where the other one was last.
+
+    Raises:
+        TunnelFailed: with what wg said; OSError: the tunnel cannot send.
+    """
+    ends = dict(line.split("\t") for line in program.run("wg", "show", TUNNEL, "endpoints").stdout.splitlines())
+    port = ends.get(peer, "").rpartition(":")[2]
+    if not port.isdigit():
+        return  # it has never been heard
+    done = program.run("wg", "set", TUNNEL, "peer", peer, "endpoint", f"[{address}]:{port}")
+    if done.returncode:
+        raise TunnelFailed(f"wg set {TUNNEL}: {done.stderr.strip()}")
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as word:
+        word.sendto(b"", (CLIENT_ADDRESS, _DISCARD))
 
 
 def remove() -> None:

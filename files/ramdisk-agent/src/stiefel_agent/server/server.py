@@ -50,6 +50,9 @@ RELEASE_PORT = 61571
 BUNDLE_SECONDS = 900.0
 """How long a bundle may take: 100 MB at a tenth of a slow cable's speed."""
 TICK_SECONDS = 1.0
+SEEK_QUIET_SECONDS = 12.0
+"""A keepalive has not come: the target may be behind another adapter now."""
+SEEK_SECONDS = 3.0
 RETRY_SECONDS = 5.0
 RETURN_SECONDS = 30.0
 """So long a laptop that was given back tries to close everything before it restarts, which closes it as well."""
@@ -95,6 +98,8 @@ class Server:
         self._asking: tuple[Connection, Asked] | None = None
         self._releases: Releases | None = None
         self._heard, self._heard_at = 0, 0.0
+        self._changed_at = self._seek_at = 0.0
+        self._turn = 0
         self._nbdkit: int | None = None
         self._restarts = 0
         self._wrong: list[str] = []
@@ -394,6 +399,7 @@ class Server:
         self._changes.drain()
         interfaces = link.made_reachable()
         self._wire.follow(interfaces)
+        self._changed_at = time.monotonic()
         self._put_back()
         self._show_links(interfaces)
 
@@ -481,9 +487,22 @@ class Server:
         heard = moved[0] if moved else firewall.received()
         if heard > self._heard:
             self._heard, self._heard_at = heard, now
+        self._seek(self._session, now)
         lasted = time.clock_gettime(time.CLOCK_BOOTTIME) - self._session.since
         desktop, quiet = self._session.facts.desktop, now - self._heard_at
         self._page.serving(how_it_goes(desktop, lasted, moved, quiet, self._restarts))
+
+    def _seek(self, held: Session, now: float) -> None:
+        """Call a target that is not heard, on one wired interface after the other: any may be its cable now."""
+        missing = now - self._heard_at >= SEEK_QUIET_SECONDS or self._changed_at > self._heard_at
+        usable = [f"{_bare(held.source)}%{one.name}" for one in link.wired() if one.carrier and one.address]
+        if not (self._encrypted and missing and usable and now >= self._seek_at):
+            return
+        self._turn, self._seek_at = self._turn + 1, now + SEEK_SECONDS
+        try:
+            tunnel.call(tunnel.encode(held.facts.wireguard_public_key), usable[self._turn % len(usable)])
+        except (StiefelError, OSError) as error:
+            say(f"the target could not be called: {error}")
 
 
 def _bare(address: str) -> str:
