@@ -69,7 +69,7 @@ def test_nothing_is_packed_that_git_does_not_know(installed: Installed) -> None:
     with tarfile.open(installed.archive) as archive:
         packed = {member.name for member in archive if not member.isdir()}
     assert packed - {"MANIFEST.json", "FILES.json"} <= set(listing.stdout.splitlines())
-    assert {name for name in packed if name.startswith((".", "molecule/", "tests/", "build/"))} == set()
+    assert {name for name in packed if name.startswith((".", "molecule/", "tests/test", "build/", "entry/"))} == set()
 
 
 def test_every_playbook_is_found_with_all_that_it_names(installed: Installed) -> None:
@@ -93,6 +93,24 @@ def test_every_plugin_explains_itself(installed: Installed) -> None:
         for plugin in sorted((ROOT / "plugins" / kind).glob("*.py")):
             shown = installed.run("ansible-doc", f"--type={kind}", f"{NAME}.{plugin.stem}")
             assert shown.returncode == 0, shown.stderr
+
+
+LOCAL_SANITY = (
+    "compile", "empty-init", "line-endings", "no-assert", "no-get-exception", "no-illegal-filenames", "no-smart-quotes",
+    "replace-urlopen", "shebang", "symlinks", "use-argspec-type-path", "use-compat-six",
+)  # fmt: skip
+"""ansible-test's checks that need nothing from the network; the others fetch pip first."""
+
+
+def test_ansible_test_finds_nothing(installed: Installed) -> None:
+    python = ".".join(map(str, sys.version_info[:2]))
+    chosen = [f"--test={name}" for name in LOCAL_SANITY]
+    found = subprocess.run(
+        [TOOLS / "ansible-test", "sanity", "--local", f"--python={python}", *chosen],
+        cwd=installed.collections / "ansible_collections/sft/stiefelsystem",
+        text=True, capture_output=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the plays would ask for sudo's password")
