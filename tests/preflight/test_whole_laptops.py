@@ -44,7 +44,7 @@ UUID=0A0B-0C0D  /boot/efi       vfat    umask=0077      0       1
 
 def test_debians_guided_encrypted_laptop() -> None:
     found = debian_encrypted()
-    assert facts(found)["root"] == "/dev/dm-1: ext4 on LVM on LUKS on partition on disk"
+    assert facts(found)["root"] == "/dev/mapper/debian--vg-root: ext4 on LVM on LUKS on partition on disk"
     assert (
         one(said(found))
         == "know: Swap on the disk (/dev/mapper/debian--vg-swap_1) is not used by the target: it would be slow."

@@ -41,7 +41,7 @@ def layers(laptop: Laptop) -> Iterator[Found]:
         yield from _no_disk(laptop)
         return
     stack = laptop.storage.stack(top)
-    yield fact("root", f"{laptop.root}: {' on '.join([laptop.root_fstype, *_words(stack)])}")
+    yield fact("root", f"{stack[0].path}: {' on '.join([laptop.root_fstype, *_words(stack)])}")
     yield from _one_disk(laptop, stack)
     yield from _hibernated(laptop)
     if laptop.lvm_devices_file and any(one.fstype == "LVM2_member" for one in stack):
