@@ -1,8 +1,15 @@
 """The page that people see."""
 
 import io
+import os
+import termios
+from collections.abc import Iterator
+from typing import TextIO, cast
 
-from stiefel_agent.face.screen import Mark, Screen, Step, progress
+import pytest
+
+from stiefel_agent.face.screen import Mark, Screen, Step, progress, take_keys
+from stiefel_agent.face.screen import Terminal as OwnTerminal
 
 
 class Terminal(io.StringIO):
@@ -42,3 +49,40 @@ def test_an_unchanged_page_is_not_drawn_again() -> None:
     drawn = len(terminal.getvalue())
     screen.start(step, "same")
     assert len(terminal.getvalue()) == drawn
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """A hand at the keyboard, and the terminal."""
+    hand, end = os.openpty()
+    yield hand, end
+    os.close(hand)
+    os.close(end)
+
+
+def test_a_stopped_terminal_loses_a_page_and_shows_the_next(terminal: tuple[int, int]) -> None:
+    hand, end = terminal
+    step = Step("Serve the disk")
+    page = Screen("laptop", [step], cast(TextIO, OwnTerminal(os.ttyname(end))))
+    termios.tcflow(end, termios.TCOOFF)
+    page.start(step, "lost")
+    page.advise("as well")
+    termios.tcflow(end, termios.TCOON)
+    page.advise("as well")
+    assert b"as well" in os.read(hand, 65536)
+
+
+def test_keys_that_stop_or_end_programs_are_keys_like_others(terminal: tuple[int, int]) -> None:
+    hand, end = terminal
+    take_keys(end)
+    pressed = b"\x03\x13\x1a\x1c"  # Ctrl-C, Ctrl-S, Ctrl-Z, Ctrl-\
+    os.write(hand, pressed)
+    assert os.read(end, 16) == pressed
+
+
+def test_what_is_still_to_come_has_no_details_of_an_earlier_time() -> None:
+    steps = [Step("one"), Step("two")]
+    screen = Screen("laptop", steps, Terminal())
+    screen.start(steps[1], "of a session that is over")
+    screen.start(steps[0], "waiting")
+    assert [step.detail for step in steps] == ["waiting", ""]
