@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,10 +60,10 @@ def environment() -> dict[str, str]:
 
 def asks_for_password() -> list[str]:
     """Ansible asks for sudo's password only where sudo would; -k leaves a remembered password out of account."""
-    free = (
-        os.geteuid() == 0
-        or subprocess.run(["sudo", "-k", "-n", "true"], check=False, capture_output=True).returncode == 0
-    )
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo") or "false"
+    free = subprocess.run([sudo, "-k", "-n", "true"], check=False, capture_output=True).returncode == 0
     return [] if free else ["--ask-become-pass"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -136,6 +137,18 @@ def test_a_role_by_its_full_name_knows_its_defaults(installed: Installed) -> Non
     ran = installed.run("ansible-playbook", "own.yml", "--inventory=hosts.yml", "--check", "--diff")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert str(installed.collections) not in ran.stdout
+    assert "/var/lib/stiefelsystem" in ran.stdout or Path("/var/lib/stiefelsystem/key").exists()
+
+
+@needs_root
+def test_keys_that_were_made_in_a_tree_stay_in_use(installed: Installed, tmp_path: Path) -> None:
+    """A tree that is used as before there was /var/lib/stiefelsystem: its sticks must go on working."""
+    shutil.copytree(installed.collections, tmp_path / "collections")
+    tree = tmp_path / "collections/ansible_collections/sft/stiefelsystem"
+    (tree / "build/key").mkdir(parents=True)
+    older = Installed(installed.archive, tmp_path / "collections", tmp_path)
+    ran = older.play("site", "--tags=nothing", "--check")
+    assert f"stay in {tree}/build" in " ".join(ran.stdout.split()), ran.stdout + ran.stderr
 
 
 @needs_root

@@ -37,6 +37,8 @@ LONG = 2.0
 """Seconds from which on a step is worth a line."""
 STILL = 60.0
 """Seconds between signs of life where lines cannot be overwritten: logs, pipes."""
+ASKS = ("pause", "ansible.builtin.pause")
+"""What waits for a person: its prompt must not be written over."""
 PERCENT = re.compile(r"(\d+) %")
 
 
@@ -178,7 +180,8 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._end_step()
         super()._task_start(task, prefix=prefix)
         self._step = Step(task.get_name().rpartition(" : ")[2].strip())
-        self._pulse.step = self._step
+        if task.action not in ASKS:
+            self._pulse.step = self._step
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Note whether a host was changed, and show what the step says."""
