@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 EXPOSURE = {
-    "stiefel-autokexec": 3.2,
+    "stiefel-autokexec": 3.4,
     "stiefel-client": 3.4,
     "stiefel-export": 1.6,
     "stiefel-firewall": 2.7,
@@ -62,6 +62,12 @@ def test_systemd_understands_every_line(unit: str, tmp_path: Path) -> None:
         (folder / f"{name}.service").write_text(runnable if name == unit else "[Service]\nExecStart=/bin/true\n")
     said = analyze("verify", "--man=no", "--generators=no", str(folder / f"{unit}.service"))
     assert "stiefel" not in said  # what is wrong with units of this machine is another matter
+
+
+def test_autokexec_reads_the_list_of_kernel_modules_and_loads_none() -> None:
+    assert "ProtectKernelModules=yes" not in UNITS["stiefel-autokexec"].read_text()  # it hides /usr/lib/modules
+    assert "CAP_SYS_MODULE" not in settings("stiefel-autokexec", "CapabilityBoundingSet")
+    assert settings("stiefel-autokexec", "SystemCallFilter") == ["@system-service", "kexec_file_load"]
 
 
 @pytest.mark.parametrize("unit", EXPOSURE)
