@@ -1,6 +1,7 @@
 """./stiefel: what it understands, and what it says in one line before Ansible is reached."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +173,14 @@ def test_a_venv_for_the_tests_serves_every_other_command(tmp_path: Path, monkeyp
     (tmp_path / ground.TESTING).write_text("newer")
     ground.make_venv(tmp_path, "test")
     assert len(made) == 4
+
+
+def test_every_command_that_a_document_or_a_message_names_is_one() -> None:
+    called = re.compile(r"(?:^|[`'\"])(?:\./)?stiefel ([a-z]+)", re.MULTILINE)
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    paths = [ROOT / name for name in listing.splitlines() if not name.startswith(("tests/", "changes/"))]
+    words = {
+        word for path in paths if path.suffix in (".md", ".py", ".yml") for word in called.findall(path.read_text())
+    }
+    assert words - {command.name for command in COMMANDS} == set()
+    assert len(words) > 5
