@@ -80,6 +80,11 @@ def pytest_steps() -> Iterator[Step]:
             yield Step(f"pytest {cwd}", argv, cwd=cwd, timeout=900)
 
 
+def initrd_steps() -> Iterator[Step]:
+    """Yield the builds of targets' initrds by the real tools; their root folders are made once, which takes minutes."""
+    yield Step("initrds", ("pytest", "-q", "-rs", "--tb=short", "tests"), cwd="roles/nbd_root", timeout=2400)
+
+
 def soak_steps() -> Iterator[Step]:
     """Yield what takes a quarter of an hour and finds what a few thousand tries do not."""
     fuzz = ("env", f"STIEFEL_FUZZ={SOAK_DATAGRAMS}", "pytest", "-q", "tests/test_fuzz.py")
@@ -169,10 +174,10 @@ def is_chosen(step: Step, words: list[str]) -> bool:
 def main() -> int:
     """Run all steps, or with --fast those without virtual machines; return 1 when anything failed."""
     parser = argparse.ArgumentParser(prog="./stiefel test", description=__doc__)
-    parser.add_argument("--fast", action="store_true", help="leave the virtual machines out")
+    parser.add_argument("--fast", action="store_true", help="leave out the virtual machines and the initrds")
     parser.add_argument("only", nargs="*", help="run only the steps whose name contains one of these words")
     options = parser.parse_args()
-    machines = () if options.fast else scenario_steps()
+    machines = () if options.fast else (*initrd_steps(), *scenario_steps())
     steps = [*lint_steps(), *pytest_steps(), *soak_steps(), *machines, *closing_steps()]
     chosen = [step for step in steps if is_chosen(step, options.only)]
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -181,7 +186,7 @@ def main() -> int:
     for result in results:
         print(f"{'FAILED' if result.failed else 'ok':>7} {result.seconds:7.1f} s  {result.step.name}")
     if options.fast:
-        print("Left out by --fast: the virtual machines (molecule).")
+        print("Left out by --fast: the virtual machines (molecule) and the initrds.")
     elif not options.only:
         print(f"Left out for their time: {', '.join(ONLY_WHEN_NAMED)}. Run them by name, as in: ./stiefel test attack")
     failed = sum(result.failed for result in results)

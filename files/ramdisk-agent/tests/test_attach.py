@@ -171,12 +171,19 @@ def test_the_target_knows_its_session_but_no_key(run_folder):
     assert SESSION.release.token in left.read_text()
 
 
-def test_the_target_neither_sleeps_nor_swaps(run_folder):
+def test_the_target_does_not_sleep(run_folder):
     for _ in range(2):  # a second attempt finds the first one's traces
         attach.leave_word(SESSION)
-    assert (run_folder / "systemd/system/swap.target").readlink() == Path("/dev/null")
     sleep = (run_folder / "systemd/sleep.conf.d/99-stiefel.conf").read_text()
     assert {"AllowSuspend=no", "AllowHibernation=no"} <= set(sleep.splitlines())
+
+
+def test_attach_leaves_nothing_that_changes_what_others_in_an_initrd_do(run_folder):
+    """F47: with /run/systemd/system there, lvm2 hands the activation of root to a systemd that does not run."""
+    attach.leave_word(SESSION)
+    left = {str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if not path.is_dir()}
+    assert left == {"stiefel/session.json", "systemd/sleep.conf.d/99-stiefel.conf"}
+    assert not (run_folder / "systemd/system").exists()
 
 
 def test_without_a_session_there_is_one_clear_message(monkeypatch, tmp_path, capsys):

@@ -1,14 +1,11 @@
 """What the target is started with: the laptop's command line, without what can only be right on the laptop."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from stiefel_agent.config import AutokexecConfig
-from stiefel_agent.laptop import tables
-from stiefel_agent.laptop.command_line import escaped, named, split, target_line
+from stiefel_agent.laptop.command_line import named, split, target_line
 
 OURS = "noresume systemd.swap=0"
 CABLE = {"r8169", "e1000e", "r8152", "nbd"}
@@ -150,27 +147,3 @@ def test_the_passphrase_is_not_delayed_by_a_tpm_that_is_elsewhere():
     assert line.startswith("root=UUID=1 rd.luks.name=2=root rd.luks.options=2=discard noresume")
     assert "luks.options" not in text("root=UUID=1 rd.luks.options=tpm2-device=auto")
     assert "rd.luks.options=fido2-device=auto" in text("root=UUID=1 rd.luks.options=fido2-device=auto")
-
-
-def test_swap_with_a_fresh_key_is_never_made_in_a_target():
-    table = tables.crypttab("cswap /dev/sda6 /dev/urandom swap,size=256\nroot UUID=1 none luks\n")
-    line = target_line("root=UUID=1", AutokexecConfig(), (), table).text
-    assert line == f"root=UUID=1 {OURS} systemd.mask=systemd-cryptsetup@cswap.service stiefel.role=target"
-
-
-@pytest.mark.skipif(not GENERATOR.exists(), reason="systemd is not installed here")
-def test_systemd_understands_which_unit_is_masked(tmp_path):
-    table = tables.crypttab("ata-Disk_1-part4-swap /dev/sda4 /dev/urandom swap\n")
-    line = target_line("root=UUID=1", AutokexecConfig(), (), table).text
-    folders = [tmp_path / name for name in ("normal", "early", "late")]
-    for folder in folders:
-        folder.mkdir()
-    subprocess.run([GENERATOR, *folders], check=True, env={**os.environ, "SYSTEMD_PROC_CMDLINE": line})
-    name = subprocess.run(["systemd-escape", table[0].name], check=True, capture_output=True, text=True).stdout.strip()
-    mask = tmp_path / f"early/systemd-cryptsetup@{name}.service"
-    assert mask.readlink() == Path("/dev/null")
-
-
-@pytest.mark.parametrize(("name", "unit"), [("cswap", "cswap"), ("a-b", r"a\x2db"), (".x", r"\x2ex"), ("a/b", "a-b")])
-def test_names_are_escaped_as_units_are(name, unit):
-    assert escaped(name) == unit

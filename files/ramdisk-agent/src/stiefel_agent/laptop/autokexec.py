@@ -23,7 +23,7 @@ from stiefel_agent import config
 from stiefel_agent.config import AutokexecConfig
 from stiefel_agent.errors import NotNow, StiefelError
 from stiefel_agent.face.console import event, say
-from stiefel_agent.laptop import boot, command_line, tables
+from stiefel_agent.laptop import boot, command_line
 from stiefel_agent.laptop.command_line import TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
 from stiefel_agent.machine import disk, guest, kexec, link, netdev
@@ -90,9 +90,8 @@ def load_server(settings: AutokexecConfig) -> None:
 
 def target_line(version: str, settings: AutokexecConfig, root: Path = Path("/")) -> TargetLine:
     """Return what the target will be started with, from what this laptop runs with now."""
-    running, table = (root / "proc/cmdline").read_text(), root / "etc/crypttab"
-    entries = tables.crypttab(table.read_text()) if table.exists() else []
-    return command_line.target_line(running, settings, boot.cable_modules_of(version, root), entries)
+    running = (root / "proc/cmdline").read_text()
+    return command_line.target_line(running, settings, boot.cable_modules_of(version, root))
 
 
 def inhibitor() -> str:

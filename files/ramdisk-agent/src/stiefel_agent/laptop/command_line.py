@@ -7,11 +7,10 @@ quotes, `-` and `_` are the same in a name, and what follows `--` belongs to ini
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from stiefel_agent.config import AutokexecConfig
-from stiefel_agent.laptop.tables import Crypt
 
 LONGEST = 2047
 """Characters that a command line may have on x86 (COMMAND_LINE_SIZE, less its end)."""
@@ -75,14 +74,11 @@ def named(word: str) -> tuple[str, str]:
     return name.replace("-", "_"), value.removeprefix('"').removesuffix('"')
 
 
-def target_line(
-    running: str, settings: AutokexecConfig, cable: Collection[str] = (), crypttab: Iterable[Crypt] = ()
-) -> TargetLine:
+def target_line(running: str, settings: AutokexecConfig, cable: Collection[str] = ()) -> TargetLine:
     """Return what the target is started with.
 
     `running` is the laptop's own command line (/proc/cmdline); `cable` names the kernel modules that cable, tunnel and
-    disk need, with `_` for `-`; `crypttab` holds the laptop's entries. What a person adds by their settings is never
-    judged.
+    disk need, with `_` for `-`. What a person adds by their settings is never judged.
     """
     words, for_init = _before_init(split(running))
     added, added_for_init = _before_init(split(settings.target_args))
@@ -94,8 +90,7 @@ def target_line(
         left, why = _judged(word, cable)
         kept += [left] if left else []
         dropped += [Dropped(word, why)] if why else []
-    ours = ["noresume", "systemd.swap=0", *_masks(crypttab)]
-    line = [*kept, *ours, *added, "stiefel.role=target"]
+    line = [*kept, "noresume", "systemd.swap=0", *added, "stiefel.role=target"]
     init = [*for_init, *added_for_init]
     return TargetLine(" ".join([*line, "--", *init] if init else line), tuple(dropped))
 
@@ -131,20 +126,3 @@ def _without_tpm(word: str, name: str, value: str) -> tuple[str, str]:
     if left == options.split(","):
         return word, ""
     return (f"{name}={scope}{','.join(left)}" if left else ""), "the desktop has another TPM, and asks at once instead"
-
-
-def _masks(crypttab: Iterable[Crypt]) -> list[str]:
-    """Return words that keep systemd from making swap with a fresh key: a target does not swap to its disk.
-
-    Named by a device's name, such an entry would even destroy what the desktop calls so (systemd-cryptsetup(8)).
-    """
-    return [f"systemd.mask=systemd-cryptsetup@{escaped(entry.name)}.service" for entry in crypttab if entry.makes_swap]
-
-
-def escaped(name: str) -> str:
-    """Return a name as it stands in the name of a unit (systemd-escape(1))."""
-    plain = "".join(
-        "-" if one == "/" else one if re.match(r"[A-Za-z0-9:_.]", one) else "".join(rf"\x{b:02x}" for b in one.encode())
-        for one in name
-    )
-    return rf"\x2e{plain[1:]}" if plain.startswith(".") else plain

@@ -31,7 +31,7 @@ def load_modules(session: Session) -> None:
     Raises:
         LinkFailed: with what modprobe said.
     """
-    for module in ["nbd max_part=16", *(["wireguard"] if session.wireguard else [])]:
+    for module in ["nbd nbds_max=1 max_part=16", *(["wireguard"] if session.wireguard else [])]:
         done = subprocess.run(["modprobe", *module.split()], capture_output=True, text=True, check=False)
         if done.returncode:
             raise LinkFailed(f"modprobe {module}: {done.stderr.strip()}")
@@ -117,17 +117,16 @@ def attach_disk(session: Session) -> None:
 
 
 def leave_word(session: Session) -> None:
-    """Tell the running target that it is one: a session without keys, no sleep, no swap on the disk."""
+    """Tell the running target that it is one: a session without keys, no sleep.
+
+    Nothing here may change what others in the initrd do; /run/systemd/system would (sd_booted(3), failure mode F47).
+    """
     IN_TARGET.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     IN_TARGET.touch(mode=0o600)
     IN_TARGET.write_text(session.redacted().to_json())
     sleep_conf = RUN_SYSTEMD / "sleep.conf.d/99-stiefel.conf"
     sleep_conf.parent.mkdir(parents=True, exist_ok=True)
     sleep_conf.write_text(SLEEP_CONF)
-    swap = RUN_SYSTEMD / "system/swap.target"
-    swap.parent.mkdir(parents=True, exist_ok=True)
-    swap.unlink(missing_ok=True)
-    swap.symlink_to("/dev/null")
 
 
 def insist(step: Callable[[], None], *, debug: bool) -> None:

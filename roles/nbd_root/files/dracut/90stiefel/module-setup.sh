@@ -12,6 +12,8 @@ depends() {
 
 installkernel() {
     instmods nbd wireguard
+    # shellcheck disable=SC2046,SC2154  # a list of names; dracut sets kernel
+    hostonly="" instmods $(/usr/lib/stiefel/adapt_initrd.py --own-drivers "$kernel")
 }
 
 install() {
@@ -21,7 +23,9 @@ install() {
         inst "$path"
     done < <(/usr/lib/stiefel/initrd-files)
     inst /usr/lib/stiefel/attach
-    # shellcheck disable=SC2154  # dracut sets moddir
+    # shellcheck disable=SC2154  # dracut sets moddir and initdir
     inst_hook initqueue/settled 10 "$moddir/stiefel-attach.sh"
     dracut_need_initqueue
+    # shellcheck disable=SC2154
+    /usr/lib/stiefel/adapt_initrd.py "$initdir" "$kernel" || exit 1
 }

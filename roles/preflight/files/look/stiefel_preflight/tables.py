@@ -75,7 +75,7 @@ def _write(device: Device) -> str:
 def _fresh(laptop: Laptop, crypt: Crypt) -> Iterator[Found]:
     """Judge what is encrypted with a fresh key at each boot: what it is called on a desktop would be overwritten.
 
-    Swap of that kind is masked in a target, but a name that may be another's is not left to that alone.
+    Swap of that kind is not made in a target, but a name that may be another's is not left to that alone.
     """
     found = laptop.storage.found(crypt.source)
     if not crypt.source.startswith(("/dev/", *_TAGS)) or (found and by_content(crypt.source, found[0])):

@@ -1,0 +1,41 @@
+"""What a target masks when it starts, as systemd runs it: systemd.generator(7)."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GENERATOR = Path(__file__).parents[1] / "roles/nbd_root/files/stiefel-generator"
+CRYPTTAB = """\
+# a comment with ,swap,
+root UUID=1 none luks,discard
+cryptswap /dev/sda6 /dev/urandom swap,cipher=aes-xts-plain64
+scratch /dev/sda7 /dev/urandom tmp=ext4
+swapped UUID=2 none luks
+"""
+WITHIN = """
+mount -t tmpfs tmpfs /run; mkdir /run/etc; cp "$2" /run/etc/crypttab
+[ "$1" = laptop ] || { mkdir /run/stiefel; touch /run/stiefel/session.json; }
+mount --bind /run/etc /etc
+exec sh "$3" "$4/normal" "$4/early" "$4/late"
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[[str], set[str]]:
+    """Return what the generator makes of a system that is a target, or the laptop itself."""
+    if os.geteuid() != 0:
+        pytest.skip("a mount namespace needs root")
+    (tmp_path / "crypttab").write_text(CRYPTTAB)
+    for name in ("normal", "early", "late"):
+        (tmp_path / name).mkdir()
+
+    def start(kind: str) -> set[str]:
+        files = (tmp_path / "crypttab", GENERATOR, tmp_path)
+        command = ["unshare", "--mount", "sh", "-ec", WITHIN, "within", kind, *map(str, files)]
+        subprocess.run(command, check=True, capture_output=True)
+        return {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*/*") if not path.is_dir()}
+
+    return start
