@@ -14,6 +14,7 @@ from .machines.layout import LAYOUTS, PLAIN
 from .machines.layout_image import image_of
 from .machines.machine import Firmware
 from .machines.shell import LabError, say, step
+from .machines.strip import strip as session_strip
 from .machines.unlock import unlock
 from .trials.command import ADAPTER, FIRMWARE, STICK, Argument, Command, all_trials
 
@@ -82,6 +83,11 @@ def screenshot(options: argparse.Namespace) -> None:
     Bench.find(options.name).machine(options.machine).screenshot(options.file.resolve())
 
 
+def strip(options: argparse.Namespace) -> None:
+    """Make one moving picture of a session's screenshots."""
+    say(f"{options.file} shows {session_strip(options.folder, options.file)} pictures")
+
+
 def press(options: argparse.Namespace) -> None:
     """Do to a machine what a hand could do."""
     machine = Bench.find(options.name).machine(options.machine)
@@ -147,6 +153,7 @@ COMMANDS = (
     ),
     Command("ssh", ssh, (MACHINE, Argument("command", nargs=argparse.REMAINDER))),
     Command("screenshot", screenshot, (MACHINE, Argument("file", type=Path))),
+    Command("strip", strip, (Argument("folder", type=Path), Argument("file", type=Path))),
     Command("press", press, (Argument("deed", choices=DEEDS), MACHINE)),
     Command("usb-drive", usb_drive, (Argument("file", type=Path),)),
     Command("shutdown", shutdown, ()),

@@ -15,6 +15,7 @@ BRIGHT = 96
 """Of 255: the console's grey letters have 170, its dark blue has 170 in one channel only."""
 BLACK_BELOW = 200
 """Bright pixels. A line of ten letters has about three hundred; a cursor that waits alone has sixteen."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ENLARGED = 3
 READ_SECONDS = 60
 _IS_BRIGHT = bytes(value >= BRIGHT for value in range(256))
@@ -57,12 +58,15 @@ class Picture:
 
     def save(self, file: Path) -> None:
         """Write it as PNG (https://www.w3.org/TR/png/): one chunk of rows without a filter."""
-        row = 3 * self.width
-        rows = b"".join(b"\0" + self.pixels[at : at + row] for at in range(0, len(self.pixels), row))
         header = struct.pack(">IIBBBBB", self.width, self.height, 8, 2, 0, 0, 0)
-        parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-        chunks = (struct.pack(">I", len(data)) + kind + data + _checksum(kind + data) for kind, data in parts)
-        file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+        parts = (chunk(b"IHDR", header), chunk(b"IDAT", self.packed), chunk(b"IEND", b""))
+        file.write_bytes(SIGNATURE + b"".join(parts))
+
+    @property
+    def packed(self) -> bytes:
+        """The rows as PNG packs them."""
+        row = 3 * self.width
+        return zlib.compress(b"".join(b"\0" + self.pixels[at : at + row] for at in range(0, len(self.pixels), row)), 9)
 
     def text(self) -> str:
         """Read the words on it; a letter may be mistaken for one like it.
@@ -94,5 +98,6 @@ class Picture:
         return b"P5 %d %d 255\n" % (width, self.height * ENLARGED) + content
 
 
-def _checksum(data: bytes) -> bytes:
-    return struct.pack(">I", zlib.crc32(data))
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return one chunk of a PNG: its length, kind and data, and their checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
