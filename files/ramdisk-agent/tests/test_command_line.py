@@ -23,7 +23,7 @@ def test_the_target_gets_the_laptops_command_line():
 
 
 def test_it_never_resumes_and_never_believes_to_be_a_server():
-    running = "root=/dev/x resume=UUID=3 resume_offset=5 stiefel.role=server initrd=\\initrd.img acpi_rsdp=0x7ffe"
+    running = "root=/dev/x resume=UUID=3 resume_offset=5 stiefel.role=server initrd=\\initrd.img rdinit=/x acpi_rsdp=1"
     assert text(running) == f"root=/dev/x {OURS} stiefel.role=target"
 
 

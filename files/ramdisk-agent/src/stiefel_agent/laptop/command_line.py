@@ -16,7 +16,7 @@ LONGEST = 2047
 """Characters that a command line may have on x86 (COMMAND_LINE_SIZE, less its end)."""
 
 _THIS_BOOT = (
-    "BOOT_IMAGE", "initrd", "acpi_rsdp", "elfcorehdr", "kexec_jump_back_entry", "vt.handoff", "stiefel.role",
+    "BOOT_IMAGE", "initrd", "rdinit", "acpi_rsdp", "elfcorehdr", "kexec_jump_back_entry", "vt.handoff", "stiefel.role",
     "resume", "resume_offset", "noresume", "hibernate", "systemd.swap",
 )  # fmt: skip
 """Parameters that are about this boot or about hibernation; a target must not resume what is not its own."""
