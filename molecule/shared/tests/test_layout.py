@@ -9,6 +9,7 @@ from lab.machines.bench import ADAPTERS
 from lab.machines.layout import LAYOUTS, PASSPHRASE, Bus, Hardware
 from lab.machines.layout_image import Uuids, _environment
 from lab.machines.machine import Firmware, Machine, Spec
+from lab.machines.shell import LabError
 from lab.machines.unlock import PROMPT
 from lab.trials import matrix
 from lab.trials.rows import ROWS
@@ -126,3 +127,43 @@ def test_a_disk_holds_its_partitions_where_its_table_says(tmp_path):
     assert disk[1 << 20] == disk[(3 << 20) - 1] == 1
     assert disk[3 << 20] == disk[(5 << 20) - 1] == 2
     assert disk[512:520] == b"EFI PART"
+
+
+def test_a_volume_group_is_written_without_being_activated(tmp_path):
+    contents = {}
+    for volume in ("root", "swap_1"):
+        contents[volume] = tmp_path / volume
+        contents[volume].write_bytes(f"this is {volume}".encode().ljust(4096) * 1024)
+    disks = [volumes.sparse_file(tmp_path / f"pv{number}", 16) for number in range(2)]
+    volumes.volume_group("debian-vg", contents, disks)
+    for volume, disk in zip(contents, disks, strict=True):
+        assert b"LVM2 001" in disk.read_bytes()[:4096]
+        assert contents[volume].read_bytes() in disk.read_bytes()
+
+
+def test_an_encrypted_device_no_longer_shows_what_is_in_it(tmp_path):
+    file = tmp_path / "main"
+    file.write_bytes(b"written in clear".ljust(4096) * 1024)
+    volumes.encrypt(file, PASSPHRASE, UUIDS.luks, 512)
+    content = file.read_bytes()
+    assert content.startswith(b"LUKS\xba\xbe\x00\x02")
+    assert UUIDS.luks.encode() in content[:4096]
+    assert b"written in clear" not in content
+    assert b"argon2id" in content
+
+
+def test_the_desktops_own_disk_has_the_laptops_names_and_must_stay_as_it_is(tmp_path):
+    class Folder:
+        folder = tmp_path
+
+    with matrix.twins(ROWS["xfs"], Folder(), UUIDS.root) as disks:
+        assert disks == ()
+    with matrix.twins(ROWS["lvm-twins"], Folder(), UUIDS.root) as (disk,):
+        assert b"debian-vg" in disk.read_bytes()
+    with (
+        pytest.raises(LabError, match="was written to"),
+        matrix.twins(ROWS["lvm-twins"], Folder(), UUIDS.root) as disks,
+        disks[0].open("r+b") as opened,
+    ):
+        opened.seek(5 << 20)
+        opened.write(b"x")
