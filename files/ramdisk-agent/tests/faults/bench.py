@@ -1,0 +1,422 @@
+"""The fault bench: a laptop, a cable and a desktop, each in a namespace of its own, with the real agent in them.
+
+    laptop                        cable                         desktop
+    pid1.py with the real units   a bridge that can be cut      the real client, then the real attach
+    agent on a terminal           or made to swallow            nbd_kernel.py instead of the kernel's nbd
+    nbdkit, a loop device, nft
+            |                                                             |
+            +--- wireguard-go ------------------------ wireguard-go ------+
+
+docs/testing.md says how to write a test. Everything ends with the test, whatever became of it.
+"""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE
+
+from nbd_kernel import Disk
+from waiting import SECONDS, wait_for
+
+from stiefel_agent.errors import DiskUnreachable
+from stiefel_agent.machine import link, netdev
+from stiefel_agent.protocol.keys import Key, serialise
+from stiefel_agent.protocol.session import IN_INITRD, parse
+from stiefel_agent.target import nbd
+
+HERE = Path(__file__).parent
+SOURCE = HERE.parents[1] / "src"
+FIREWALL = HERE.parents[3] / "roles/ramdisk/files/nftables.conf"
+DISK_BYTES = 16 << 20
+CLONE_NEWNET = 0x40000000
+SERVER, EXPORT = "stiefel-server.service", "stiefel-export.service"
+PAGE = re.compile(r"\x1b\[H(.*?)\x1b\[J", re.DOTALL)
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+NEEDED = ("nbdkit", "nft", "unshare", "losetup", "wg", "wireguard-go")
+"""Programs, as the packages in `./stiefel` (packages_for test) bring them."""
+
+
+def child_of(pid):
+    """Return the one child of a process, None while there is none."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            return int(status.parent.name)
+    return None
+
+
+class Machine:
+    """A machine: namespaces, a folder that holds its /run, and its PID 1."""
+
+    def __init__(self, name, folder, files, *, terminal="/dev/null", disk=""):
+        """`files`: what stands below its /etc, by path."""
+        self.name, self.folder = name, folder
+        (folder / "run").mkdir()
+        for path, content in files.items():
+            (folder / "etc" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "etc" / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+        self._journal = folder / "run/journal"
+        self._journal.touch()
+        path = f"{HERE / 'stand_ins'}:{os.environ['PATH']}:/usr/sbin:/sbin"
+        self.environment = {
+            **os.environ, "PATH": path, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1",
+            "STIEFEL_PYTHON": sys.executable, "STIEFEL_BENCH": str(HERE),
+        }  # fmt: skip
+        unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+        self._process = subprocess.Popen(
+            [*unshare, sys.executable, "-IS", str(HERE / "pid1.py"), str(folder), terminal, disk],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
+        )  # fmt: skip
+        assert self._process.stdout.readline() == b"ready\n", f"{name} did not start"
+        self.pid = child_of(self._process.pid)
+
+    def off(self):
+        """End everything in the machine at once, as a power cut does."""
+        self._process.kill()  # and with it its child, PID 1 of all others
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            stream.close()
+
+    def popen(self, *command, **options):
+        """Start a program in the machine."""
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--"]
+        return subprocess.Popen([*enter, *command], env=self.environment, **options)
+
+    def run(self, *command, check=True):
+        """Run a program in the machine, return its output."""
+        process = self.popen(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        said, complaint = process.communicate(timeout=SECONDS)
+        assert not (check and process.returncode), f"{self.name}: {command}: {said}{complaint}"
+        return said
+
+    def role(self, name):
+        """Start one of the agent's programs; what it says is in the journal."""
+        with self._journal.open("ab") as journal:
+            command = [sys.executable, str(HERE / "roles.py"), name]
+            return self.popen(*command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=journal)
+
+    def said(self):
+        """Return the journal."""
+        return self._journal.read_text(errors="replace")
+
+    def hears(self, text, times=1):
+        """Wait until the journal has a text, so many times."""
+        wait_for(lambda: self.said().count(text) >= times, lambda: f"{self.name} says {text!r}, but:\n{self.said()}")
+
+    def inside(self, act, namespace=None):
+        """Do something in the machine's network (or in one that it has named), for instance open a socket."""
+        path = Path(f"/proc/{self.pid}", f"root/run/netns/{namespace}" if namespace else "ns/net")
+
+        def enter():
+            with path.open() as file:
+                if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+
+        with ThreadPoolExecutor(1, initializer=enter) as thread:
+            return thread.submit(act).result(SECONDS)
+
+
+class Cable:
+    """What is between the machines: a bridge, and on it one port for each of their adapters."""
+
+    def __init__(self):
+        # It ends when its standard input does: with the test.
+        self._process = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec cat"], stdin=PIPE, stdout=PIPE)
+        assert self._process.stdout.readline()
+        self._ip("link", "add", "hub", "type", "bridge", "mcast_snooping", "0")
+        self._ip("link", "set", "hub", "up")
+
+    def _ip(self, *arguments):
+        enter = ["nsenter", f"--target={self._process.pid}", "--net"]
+        subprocess.run([*enter, "ip", *arguments], check=True, capture_output=True)
+
+    def plug(self, machine, interface="eth0", *, up=True):
+        """Give a machine an adapter, and lay a cable from it."""
+        far_end = ["peer", "name", interface, "address", _mac(machine, interface), "netns", str(machine.pid)]
+        self._ip("link", "add", _port(machine, interface), "type", "veth", *far_end)
+        self.join(machine, interface)
+        if up:  # so that nobody waits for it
+            machine.run("ip", "link", "set", interface, "up")
+
+    def unplug(self, machine, interface="eth0"):
+        """Take the adapter away."""
+        self._ip("link", "delete", _port(machine, interface))
+
+    def cut(self, machine, interface="eth0"):
+        """Pull the cable: no carrier."""
+        self._ip("link", "set", _port(machine, interface), "down")
+
+    def swallow(self, machine, interface="eth0"):
+        """Let the carrier be, and nothing pass."""
+        self._ip("link", "set", _port(machine, interface), "nomaster")
+
+    def join(self, machine, interface="eth0"):
+        """Make the cable whole again, whatever was done to it."""
+        self._ip("link", "set", _port(machine, interface), "master", "hub", "up")
+
+    def off(self):
+        self._process.communicate()
+
+
+def _port(machine, interface):
+    """Return the name of the cable's end of an adapter."""
+    return f"{machine.name}-{interface}"[-15:]
+
+
+def _mac(machine, interface):
+    """Return the same MAC for the same adapter of the same machine, after a power cut, too."""
+    return "52:54:" + zlib.crc32(_port(machine, interface).encode()).to_bytes(4).hex(":")
+
+
+class Terminal:
+    """The laptop's console: a pseudo-terminal with a person in front of it."""
+
+    def __init__(self):
+        self._hand, self._end = os.openpty()
+        self.path = os.ttyname(self._end)
+        self._text = ""
+        self._looking = threading.Event()
+        self._looking.set()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        while self._looking.wait():
+            try:
+                self._text += os.read(self._hand, 65536).decode(errors="replace")
+            except OSError:  # the other end is closed
+                os.close(self._hand)
+                return
+
+    def look_away(self):
+        """Take nothing more from the terminal: what is written to it piles up until it is full."""
+        self._looking.clear()
+
+    def fill(self):
+        """Write to the terminal until it takes nothing more."""
+        end = os.open(self.path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            while os.write(end, b" " * 512):
+                pass
+        except BlockingIOError:
+            os.close(end)
+
+    def press(self, keys):
+        os.write(self._hand, keys.encode())
+
+    def page(self):
+        """Return the page that is shown, without its colours, as one line."""
+        pages = PAGE.findall(self._text)
+        return " ".join(COLOUR.sub("", pages[-1]).split()) if pages else ""
+
+    def shows(self, text):
+        wait_for(lambda: text in self.page(), lambda: f"the laptop shows {text!r}, but: {self.page()}")
+
+    def close(self):
+        self._looking.set()
+        os.close(self._end)
+
+
+class Laptop(Machine):
+    """The laptop in server mode: a disk, a bundle, keys, and the server agent as its unit starts it."""
+
+    def __init__(self, folder, keys, **settings):
+        self.terminal = Terminal()
+        self.file = folder / "disk"
+        with self.file.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        self.disk = _output("losetup", "--find", "--show", str(self.file))
+        # In use, so it is only marked: it goes away with the last who has it open, this test or the machine.
+        self._held = os.open(self.disk, os.O_RDONLY | os.O_CLOEXEC)
+        subprocess.run(["losetup", "--detach", self.disk], check=True)
+        document = {"disk": self.disk, "laptop": "anna", "connections": 2, **settings}
+        files = {
+            "nftables.conf": FIREWALL.read_text(),
+            "stiefel/key.json": serialise(keys),
+            "stiefel/server.json": json.dumps(document),
+            "stiefel/bundle/vmlinuz": os.urandom(100_001),
+            "stiefel/bundle/initrd.img": os.urandom(400_000),
+            "stiefel/bundle/cmdline": "root=UUID=1 stiefel.role=target\n",
+            "stiefel/bundle/kernel-version": "6.12\n",
+        }
+        super().__init__("laptop", folder, files, terminal=self.terminal.path, disk=self.disk)
+
+    def off(self):
+        super().off()
+        self.terminal.close()
+        os.close(self._held)
+
+    def main_pid(self, unit):
+        """Return the process of a unit as the laptop numbers it; 0 when it does not run."""
+        return int(self.run("systemctl", "show", "-p", "MainPID", "--value", unit))
+
+    def address(self):
+        """Return its address on the cable, as a desktop with an adapter eth0 names it."""
+        return link.eui64_address(_mac(self, "eth0")) + "%eth0"
+
+    def kill(self, unit, number):
+        """Send a signal to a unit's process."""
+        self.run("kill", f"-{int(number)}", str(self.main_pid(unit)))
+
+    def stands_still(self):
+        """Stop the server's agent within the block: what happens meanwhile comes to it all at once."""
+        return _Stopped(self)
+
+    def refuse(self, call):
+        """Let one call of systemctl fail, or with "hang " before it never end."""
+        with (self.folder / "run/refusals").open("a") as file:
+            file.write(call + "\n")
+
+    def content(self, offset, length):
+        """Return what stands on the disk."""
+        with Path(self.disk).open("rb") as disk:
+            return os.pread(disk.fileno(), length, offset)
+
+
+@dataclass
+class _Stopped:
+    """A context in which the server's agent does nothing."""
+
+    laptop: Laptop
+
+    def __enter__(self):
+        self.laptop.kill(SERVER, signal.SIGSTOP)
+
+    def __exit__(self, *_):
+        self.laptop.kill(SERVER, signal.SIGCONT)
+
+
+class Desktop(Machine):
+    """A desktop: the client from its stick, then the target."""
+
+    def __init__(self, folder, name, key):
+        super().__init__(name, folder, {"stiefel/key.json": serialise([key.for_stick()]), "stiefel/desktop": name})
+        self._kernel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._kernel.bind(str(folder / "run/kernel.sock"))
+        self._kernel.listen(8)
+        self._kernel.settimeout(SECONDS)
+        self.disk = None
+
+    def off(self):
+        if self.disk:
+            self.disk.close()
+        self._kernel.close()
+        super().off()
+
+    def hold(self):
+        """Let the next client stop before it says that it has received everything."""
+        (self.folder / "run/hold").touch()
+
+    def receives(self):
+        """Run the client to its end: bundle received, disk promised, about to start the target."""
+        client = self.role("client")
+        assert client.wait(SECONDS) == 0, self.said()
+
+    def attaches(self):
+        """Run the target's attach; return the disk that it made."""
+        attach = self.role("attach")
+        taken, _ = self._kernel.accept()
+        with taken:
+            told, descriptors, _, _ = socket.recv_fds(taken, 4096, 16)
+            facts = json.loads(told)
+            self.disk = Disk(facts["size"], facts["flags"], [socket.socket(fileno=fd) for fd in descriptors])
+            taken.send(b"!")
+        assert attach.wait(SECONDS) == 0, self.said()
+        return self.disk
+
+    def boots(self):
+        """Go all the way from the stick to the running target; return its disk."""
+        self.receives()
+        return self.attaches()
+
+    def session(self):
+        """Return the session as the target's initrd has it."""
+        return parse((Path(f"/proc/{self.pid}/root") / IN_INITRD.relative_to("/")).read_bytes())
+
+    def dial(self, export=None):
+        """Return one more disk with one connection, as the target dials it; to another export if named."""
+        session = self.session()
+        there = session.server_host, session.nbd.port, export or session.nbd.export
+        connection, offered = self.inside(lambda: nbd.dial(*there))
+        return Disk(offered.size, offered.flags, [connection])
+
+    def redial(self):
+        """Return the disk again, as soon as the laptop takes a new connection."""
+
+        def once():
+            try:
+                return self.dial()
+            except DiskUnreachable:
+                return None
+
+        return wait_for(once, "the laptop takes a new connection")
+
+    def connect(self, port):
+        """Return a connection to a port of the laptop, from where the target's own would come."""
+        host = self.session().server_host
+        return self.inside(lambda: connected(host, port))
+
+    def releases(self):
+        """Run the target's release; return its exit code."""
+        return self.role("release").wait(SECONDS)
+
+
+def connected(host, port, seconds=SECONDS):
+    """Return a connection from the network of whoever calls."""
+    connection = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    connection.settimeout(seconds)
+    connection.connect(netdev.socket_address(host, port))
+    return connection
+
+
+def _output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Bench:
+    """One laptop, one cable, as many desktops as a test wants. A context manager."""
+
+    def __init__(self):
+        self.key = Key.generate("stick")
+        self._stack = ExitStack()
+
+    def __enter__(self):
+        # Short, for the names of UNIX sockets are (unix(7): 108 bytes).
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="stiefel-")))
+        self.cable = Cable()
+        self._stack.callback(self.cable.off)
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def laptop(self, **settings):
+        """Start the laptop, and wait until its server listens."""
+        laptop = Laptop(Path(tempfile.mkdtemp(dir=self._folder)), [self.key], **settings)
+        self._stack.callback(laptop.off)
+        self.cable.plug(laptop)
+        laptop.run("systemctl", "start", SERVER)
+        laptop.hears("event=server_ready")
+        return laptop
+
+    def desktop(self, name="tower", key=None):
+        """Switch a desktop on, for the first time or again; its stick's client is started by the test."""
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        desktop = Desktop(folder, name, key or self.key)
+        self._stack.callback(desktop.off)
+        self.cable.plug(desktop)
+        return desktop

@@ -1,0 +1,73 @@
+"""The agent in a machine of the bench, whole but for what a network namespace cannot have.
+
+Usage: roles.py server|client (the agent's own entry), roles.py attach|release (the target's two programs)
+
+Left out, and tested in the virtual lab: that an interface is hardware, the firmware's serial number, kexec (what would
+be started is kept: the bundle under /run, the session where the target's initrd has it), the kernel's nbd driver (the
+sockets go to the test).
+"""
+
+import json
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+from stiefel_agent import cli
+from stiefel_agent.client import client
+from stiefel_agent.machine import firmware, kexec, link, netdev
+from stiefel_agent.target import attach, nbd, release
+
+KERNEL = "/run/kernel.sock"
+HOLD = Path("/run/hold")
+"""As long as it exists, what the client received is not yet loaded."""
+
+
+def start_target(system):
+    """Keep what kexec would load."""
+    for name, stream in (("kernel", system.kernel), ("initrd", system.initrd)):
+        stream.seek(0)
+        with Path("/run", name).open("wb") as copy:
+            shutil.copyfileobj(stream, copy)
+    Path("/run/cmdline").write_text(system.command_line)
+    while HOLD.exists():
+        time.sleep(0.01)
+    for name, content in system.extra.items():
+        Path("/", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("/", name).write_bytes(content)
+
+
+def leave():
+    """Stand in for the jump into the target's kernel."""
+    sys.exit(0)
+
+
+def give_to_kernel(index, offered, block_size, sockets, backend):
+    """Hand the negotiated sockets to the test, which does what nbd.c would; make what the driver would show."""
+    device, shown = Path(f"/dev/nbd{index}"), Path(f"/sys/block/nbd{index}")
+    device.touch()
+    shown.mkdir(exist_ok=True)
+    (shown / "size").write_text(str(offered.size // 512))
+    (shown / "backend").write_text(backend)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as kernel:
+        kernel.connect(KERNEL)
+        told = json.dumps({"size": offered.size, "flags": offered.flags})
+        socket.send_fds(kernel, [told.encode()], list(sockets))
+        kernel.recv(1)
+
+
+def main():
+    # A veth is no hardware: here everything but `lo` and the tunnel is the cable.
+    link._is_wired = lambda folder: folder.name != "lo" and not (folder / "tun_flags").exists()
+    netdev.udev_settle = lambda: None
+    client.desktop_name = lambda: Path("/etc/stiefel/desktop").read_text()
+    firmware.identity = lambda: f"product_serial={client.desktop_name()}"
+    kexec.load, kexec.execute = start_target, leave
+    nbd.connect = give_to_kernel
+    release.flush = lambda disk: None
+    programs = {"attach": attach.main, "release": release.main}
+    return programs.get(sys.argv[1], cli.main)()
+
+
+sys.exit(main())

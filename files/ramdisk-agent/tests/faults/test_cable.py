@@ -1,0 +1,78 @@
+"""What happens on the cable, and to the tunnel, hangs no session."""
+
+import socket
+import threading
+from contextlib import contextmanager, suppress
+
+from nbd_kernel import Load
+
+from stiefel_agent.machine.tunnel import CLIENT_ADDRESS
+from stiefel_agent.protocol.session import TUNNEL
+
+
+def test_a_cable_that_is_pulled_and_put_in_again_costs_nothing(bench):
+    laptop, desktop = bench.laptop(), bench.desktop()
+    with Load(desktop.boots()) as load:
+        bench.cable.cut(desktop, "eth0")
+        bench.cable.join(desktop, "eth0")
+        load.goes_on()
+        bench.cable.cut(laptop)
+        bench.cable.join(laptop)
+        load.goes_on()
+
+
+def test_the_laptop_keeps_the_tunnel_alive_too(bench):
+    """A target whose clock was set back cannot begin a handshake any more (WireGuard's timestamps only grow)."""
+    laptop, desktop = bench.laptop(), bench.desktop()
+    desktop.boots()
+    _peer, interval = laptop.run("wg", "show", TUNNEL, "persistent-keepalive").split()
+    assert interval != "off"
+
+
+def test_silence_is_what_was_not_received_however_much_was_sent(bench):
+    laptop, ghost = bench.laptop(takeover_seconds=1), bench.desktop("ghost")
+    ghost.boots()
+    with chatter(laptop):
+        bench.cable.swallow(ghost)
+        heir = bench.desktop("heir")
+        heir.role("client")
+        laptop.hears("event=taken_over desktop=ghost")
+        laptop.hears("event=exported desktop=heir")
+
+
+@contextmanager
+def chatter(laptop):
+    """Let the laptop send something into the tunnel all the time."""
+    wire, enough = laptop.inside(lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)), threading.Event()
+
+    def send():
+        while not enough.wait(0.02):
+            with suppress(OSError):  # the tunnel ends with its session
+                wire.sendto(b"noise", (CLIENT_ADDRESS, 9))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
+        wire.close()
+
+
+def test_a_desktop_that_vanishes_before_its_target_runs_is_noticed_within_seconds(bench):
+    laptop, desktop = bench.laptop(), bench.desktop()
+    desktop.hold()
+    desktop.role("client")
+    desktop.hears("event=bundle_received")
+    laptop.terminal.shows("► Give it the system")
+    bench.cable.swallow(desktop)
+    laptop.terminal.shows("► Wait for the desktop")
+
+
+def test_ipv6_that_is_switched_off_and_on_again_takes_nothing_away(bench):
+    laptop, desktop = bench.laptop(), bench.desktop()
+    with Load(desktop.boots()) as load:
+        for value in (1, 0):
+            laptop.run("sysctl", "-qw", f"net.ipv6.conf.all.disable_ipv6={value}")
+        load.goes_on()

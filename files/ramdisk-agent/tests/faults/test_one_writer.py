@@ -1,0 +1,71 @@
+"""Exactly one desktop writes, whatever happens; and nobody waits for a person who need not."""
+
+import signal
+
+import pytest
+from bench import SERVER
+from nbd_kernel import ConnectionLost
+
+
+def plain(laptop):
+    """Return the addresses that the laptop's firewall lets reach the disk without a tunnel."""
+    found = laptop.run("nft", "list", "set", "inet", "stiefel", "plain")
+    return found.partition("elements = {")[2].partition("}")[0].replace(",", " ").split()
+
+
+def test_without_encryption_a_restarted_agent_lets_only_one_address_in(bench):
+    laptop, tower = bench.laptop(encryption="none"), bench.desktop("tower")
+    tower.boots()
+    laptop.kill(SERVER, signal.SIGKILL)
+    laptop.hears("event=server_ready", times=2)
+    second = bench.desktop("second")
+    second.role("client")
+    second.hears("in use by tower")
+    assert len(plain(laptop)) == 1
+
+
+@pytest.mark.parametrize("encryption", ["wireguard", "none"])
+def test_a_fenced_desktops_connections_are_dead_before_another_has_the_disk(bench, encryption):
+    laptop, tower = bench.laptop(encryption=encryption), bench.desktop("tower")
+    disk = tower.boots()
+    disk.write(0, b"tower".ljust(512))
+    laptop.terminal.press("ey")
+    laptop.hears("event=ended_here desktop=tower")
+    heir = bench.desktop("heir")
+    heir.boots().write(0, b"heir".ljust(512))
+    assert len(plain(laptop)) == (encryption == "none")
+    for connection in disk.connections:
+        with pytest.raises(ConnectionLost):
+            connection.socket.settimeout(1)
+            connection.ask(1, 0, data=b"ghost".ljust(512))
+            connection.answer()
+    assert laptop.content(0, 4) == b"heir"
+
+
+def test_a_desktop_whose_ready_was_lost_begins_again_by_itself(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.receives()
+    laptop.hears("event=exported desktop=tower")
+    desktop.off()  # before its target has written anything
+    again = bench.desktop("tower")
+    again.boots().write(0, bytes(512))
+    laptop.hears("event=exported desktop=tower", times=2)
+
+
+def test_a_desktop_that_has_written_does_not_begin_again_by_itself(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.boots().write(0, bytes(512))
+    desktop.off()
+    again = bench.desktop("tower")
+    again.role("client")
+    again.hears("in use by tower")
+    assert laptop.said().count("event=exported") == 1
+
+
+def test_another_desktop_with_the_same_stick_does_not_take_over_what_was_lost(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.receives()
+    laptop.hears("event=exported desktop=tower")
+    other = bench.desktop("other")
+    other.role("client")
+    other.hears("in use by tower")

@@ -1,0 +1,157 @@
+"""The session is the laptop's durable state: nothing at the laptop ends it but its target, or a person who means it."""
+
+import signal
+import socket
+import struct
+import threading
+
+import pytest
+from bench import EXPORT, SERVER
+from nbd_kernel import Load
+
+
+def goes_home(laptop, desktop):
+    """The target's own release works as if nothing had been."""
+    assert desktop.releases() == 0, desktop.said()
+    laptop.hears("event=released desktop=tower")
+    laptop.hears("the machine does: reboot")
+
+
+def test_the_bench_runs_a_session_from_beacon_to_release(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    disk = desktop.boots()
+    disk.write(4096, b"work" * 1024)
+    disk.flush()
+    assert disk.read(4096, 4096) == b"work" * 1024
+    assert laptop.content(4096, 4) == b"work"
+    goes_home(laptop, desktop)
+
+
+def test_no_key_at_the_laptop_ends_the_agent(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    with Load(desktop.boots()) as load:
+        laptop.terminal.press("\x03\x1c\x1a" + "e")  # Ctrl-C, Ctrl-\\, Ctrl-Z
+        laptop.terminal.shows("End the session of tower?")
+        load.goes_on()
+    assert f"{SERVER} ended" not in laptop.said()
+    goes_home(laptop, desktop)
+
+
+@pytest.mark.parametrize("encryption", ["wireguard", "none"])
+def test_an_agent_that_is_killed_in_a_session_goes_on_with_it(bench, encryption):
+    laptop, desktop = bench.laptop(encryption=encryption), bench.desktop("tower")
+    with Load(desktop.boots()) as load:
+        laptop.kill(SERVER, signal.SIGKILL)
+        laptop.hears("event=server_ready", times=2)
+        laptop.terminal.shows("The desktop is using this laptop's disk.")
+        laptop.terminal.shows("tower for")
+        second = bench.desktop("second")
+        second.role("client")
+        second.hears("in use by tower")
+        load.goes_on()
+    goes_home(laptop, desktop)
+
+
+def test_a_release_connection_that_is_reset_ends_nothing(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.boots()
+    with laptop.stands_still():
+        connection = desktop.connect(desktop.session().release.port)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    goes_home(laptop, desktop)
+    assert f"{SERVER} ended with 1" not in laptop.said()
+
+
+def test_a_release_and_a_persons_yes_in_one_turn_end_the_session_once(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.boots()
+    laptop.terminal.press("e")
+    laptop.terminal.shows("End the session of tower?")
+    release = desktop.session().release
+    with laptop.stands_still():
+        connection = desktop.connect(release.port)
+        connection.sendall(release.token.encode() + b"\n")
+        laptop.terminal.press("y")
+    laptop.hears("desktop=tower", times=2)  # exported; and released or ended_here
+    bench.desktop("heir") if "ended_here" in laptop.said() else laptop.hears("the machine does: reboot")
+    assert f"{SERVER} ended with 1" not in laptop.said()
+
+
+@pytest.mark.parametrize("fault", ["", "hang "], ids=["fails", "hangs"])
+def test_the_laptop_goes_home_though_the_exports_end_does_not_work_at_once(bench, fault):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.boots()
+    for verb in ("stop", "kill"):
+        laptop.refuse(f"{fault}{verb} {EXPORT}")
+    goes_home(laptop, desktop)
+
+
+def test_a_stranger_who_dawdles_at_the_release_port_holds_nobody_up(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.boots()
+    dawdling = desktop.connect(desktop.session().release.port)
+    dawdling.sendall(b"a")
+    enough = threading.Event()
+
+    def dawdle():
+        while not enough.wait(1):
+            try:
+                dawdling.sendall(b"a")
+            except OSError:
+                return
+
+    dawdler = threading.Thread(target=dawdle)
+    dawdler.start()
+    try:
+        laptop.terminal.press("e")
+        laptop.terminal.shows("End the session of tower?")
+        goes_home(laptop, desktop)
+    finally:
+        enough.set()
+        dawdler.join()
+
+
+def test_a_stopped_terminal_stops_nothing(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    disk = desktop.boots()
+    laptop.terminal.press("\x13")  # Ctrl-S, or Scroll Lock
+    laptop.terminal.look_away()
+    laptop.terminal.fill()
+    disk.write(0, b"x" * 512)
+    second = bench.desktop("second")
+    second.role("client")
+    second.hears("in use by tower")
+    goes_home(laptop, desktop)
+
+
+def test_an_nbdkit_that_is_killed_is_started_again(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    with Load(desktop.boots()) as load:
+        laptop.kill(EXPORT, signal.SIGKILL)
+        load.ended()
+    assert not load.errors
+    disk = desktop.redial()
+    disk.write(0, b"again" + bytes(507))
+    disk.flush()
+    assert disk.read(0, 512)[:5] == b"again"
+    goes_home(laptop, desktop)
+
+
+@pytest.mark.parametrize("encryption", ["wireguard", "none"])
+def test_an_export_that_is_ended_in_order_never_answers_with_an_error(bench, encryption):
+    laptop, desktop = bench.laptop(encryption=encryption), bench.desktop("tower")
+    with Load(desktop.boots()) as load:
+        laptop.run("systemctl", "stop", EXPORT)  # as the end of the ramdisk does: ESHUTDOWN would be an I/O error
+        load.ended()
+        assert not load.errors
+
+
+@pytest.mark.parametrize("encryption", ["wireguard", "none"])
+def test_a_session_that_a_person_ends_never_answers_with_an_error(bench, encryption):
+    laptop, desktop = bench.laptop(encryption=encryption), bench.desktop("tower")
+    with Load(desktop.boots()) as load:
+        laptop.terminal.press("ey")
+        laptop.hears("event=ended_here desktop=tower")
+        laptop.terminal.shows("listening")
+        assert not load.errors
