@@ -32,6 +32,7 @@ from stiefel_agent.protocol.keys import Key, unlocked
 from stiefel_agent.protocol.messages import Busy, Challenge, Grant, Stage, Tunnel, displayable, new_export
 from stiefel_agent.server import export, fence, memory
 from stiefel_agent.server.connections import Connection, Connections
+from stiefel_agent.server.hearing import Hearing, bare
 from stiefel_agent.server.page import Page, how_it_goes
 from stiefel_agent.server.releases import Releases
 from stiefel_agent.server.sessions import (
@@ -50,9 +51,6 @@ RELEASE_PORT = 61571
 BUNDLE_SECONDS = 900.0
 """How long a bundle may take: 100 MB at a tenth of a slow cable's speed."""
 TICK_SECONDS = 1.0
-SEEK_QUIET_SECONDS = 12.0
-"""A keepalive has not come: the target may be behind another adapter now."""
-SEEK_SECONDS = 3.0
 RETRY_SECONDS = 5.0
 RETURN_SECONDS = 30.0
 """So long a laptop that was given back tries to close everything before it restarts, which closes it as well."""
@@ -97,9 +95,7 @@ class Server:
         self._beginning: Beginning | None = None
         self._asking: tuple[Connection, Asked] | None = None
         self._releases: Releases | None = None
-        self._heard, self._heard_at = 0, 0.0
-        self._changed_at = self._seek_at = 0.0
-        self._turn = 0
+        self._hearing = Hearing(encrypted=self._encrypted)
         self._nbdkit: int | None = None
         self._restarts = 0
         self._wrong: list[str] = []
@@ -175,7 +171,7 @@ class Server:
         try:
             if self._encrypted:
                 return tunnel.peers() == [tunnel.encode(held.facts.wireguard_public_key)]
-            return firewall.allowed() == {_bare(held.source)}
+            return firewall.allowed() == {bare(held.source)}
         except StiefelError:
             return False
 
@@ -306,7 +302,7 @@ class Server:
     def decide(self, connection: Connection, asked: Asked) -> None:
         """Give the disk to whoever asks, unless somebody has it."""
         self._asking = (connection, asked)
-        held, silent = self._session, time.monotonic() - self._heard_at
+        held, silent = self._session, self._hearing.silent(time.monotonic())
         standing = Standing(self._state, silent, self._is_unwritten(asked), self._takeover_seconds)
         how = standing.asks(held, asked)
         if held and how is Event.CLAIMED and self._state is State.SERVING:
@@ -399,7 +395,7 @@ class Server:
         self._changes.drain()
         interfaces = link.made_reachable()
         self._wire.follow(interfaces)
-        self._changed_at = time.monotonic()
+        self._hearing.link_changed()
         self._put_back()
         self._show_links(interfaces)
 
@@ -466,13 +462,9 @@ class Server:
         self._advise()
 
     def _listen_anew(self) -> None:
-        """Count silence from now on."""
-        self._heard, self._heard_at = self._received(), time.monotonic()
+        """Watch a session from now on."""
+        self._hearing.begin()
         self._nbdkit, self._restarts = export.process(), 0
-
-    def _received(self) -> int:
-        """Return how many bytes of the target have come in: what the laptop itself sends says nothing of it."""
-        return tunnel.transferred()[0] if self._encrypted else firewall.received()
 
     def _watch_session(self, now: float) -> None:
         """Look whether the target is still heard, and whether nbdkit runs."""
@@ -483,31 +475,11 @@ class Server:
         if running not in (None, self._nbdkit):
             self._nbdkit, self._restarts = running, self._restarts + 1
             event("export_restarted", desktop=self._session.facts.desktop)
-        moved = tunnel.transferred() if self._encrypted else None
-        heard = moved[0] if moved else firewall.received()
-        if heard > self._heard:
-            self._heard, self._heard_at = heard, now
-        self._seek(self._session, now)
+        moved = self._hearing.moved()
+        self._hearing.listen(self._session, moved, now)
         lasted = time.clock_gettime(time.CLOCK_BOOTTIME) - self._session.since
-        desktop, quiet = self._session.facts.desktop, now - self._heard_at
+        desktop, quiet = self._session.facts.desktop, self._hearing.silent(now)
         self._page.serving(how_it_goes(desktop, lasted, moved, quiet, self._restarts))
-
-    def _seek(self, held: Session, now: float) -> None:
-        """Call a target that is not heard, on one wired interface after the other: any may be its cable now."""
-        missing = now - self._heard_at >= SEEK_QUIET_SECONDS or self._changed_at > self._heard_at
-        usable = [f"{_bare(held.source)}%{one.name}" for one in link.wired() if one.carrier and one.address]
-        if not (self._encrypted and missing and usable and now >= self._seek_at):
-            return
-        self._turn, self._seek_at = self._turn + 1, now + SEEK_SECONDS
-        try:
-            tunnel.call(tunnel.encode(held.facts.wireguard_public_key), usable[self._turn % len(usable)])
-        except (StiefelError, OSError) as error:
-            say(f"the target could not be called: {error}")
-
-
-def _bare(address: str) -> str:
-    """Return an address without its interface."""
-    return address.partition("%")[0]
 
 
 def _listen(host: str, port: int) -> socket.socket:
