@@ -24,6 +24,7 @@ requirements:
 
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -109,10 +110,7 @@ class Pulse(threading.Thread):
 
     @staticmethod
     def _width() -> int:
-        try:
-            return os.get_terminal_size().columns - 1
-        except OSError:
-            return 79
+        return (shutil.get_terminal_size().columns or 80) - 1
 
     def clear(self) -> None:
         """Take the line away that shows the step at hand."""
