@@ -180,6 +180,10 @@ def main() -> int:
     machines = () if options.fast else (*initrd_steps(), *scenario_steps())
     steps = [*lint_steps(), *pytest_steps(), *soak_steps(), *machines, *closing_steps()]
     chosen = [step for step in steps if is_chosen(step, options.only)]
+    if not chosen:
+        parser.error(
+            f"no step's name contains {' or '.join(options.only)}. There are: {', '.join(s.name for s in steps)}"
+        )
     LOGS.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + max([BUDGET_SECONDS, *(step.timeout for step in chosen)])
     results = [run(step, deadline) for step in chosen]
