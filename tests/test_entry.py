@@ -184,3 +184,15 @@ def test_every_command_that_a_document_or_a_message_names_is_one() -> None:
     }
     assert words - {command.name for command in COMMANDS} == set()
     assert len(words) > 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Ansible would ask for sudo's password")
+@pytest.mark.skipif(not (ROOT / ".venv/stamp").exists(), reason="./stiefel has not made .venv here")
+def test_relative_paths_mean_the_callers_folder(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text("laptops: {hosts: {far-away: {}}}\n")
+    (tmp_path / "mine.yml").write_text("key_sticks: [red]\n")
+    words = ("install", "-i", "hosts.yml", "-e", "@mine.yml", "--list-hosts")
+    found = run(*words, cwd=tmp_path, XDG_STATE_HOME=str(tmp_path))
+    assert found.returncode == 0, found.stderr
+    assert "far-away" in found.stdout
+    assert (tmp_path / "stiefelsystem/install.log").stat().st_mode & 0o777 == 0o600
