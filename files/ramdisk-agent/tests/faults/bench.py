@@ -141,13 +141,15 @@ class Cable:
         self._ip("link", "add", "hub", "type", "bridge", "mcast_snooping", "0")
         self._ip("link", "set", "hub", "up")
 
-    def _ip(self, *arguments):
+    def _ip(self, *arguments, check=True):
         enter = ["nsenter", f"--target={self._process.pid}", "--net"]
-        subprocess.run([*enter, "ip", *arguments], check=True, capture_output=True)
+        subprocess.run([*enter, "ip", *arguments], check=check, capture_output=True)
 
     def plug(self, machine, interface="eth0", *, up=True):
         """Give a machine an adapter, and lay a cable from it."""
         far_end = ["peer", "name", interface, "address", _mac(machine, interface), "netns", str(machine.pid)]
+        # A machine whose power was cut keeps its port until the kernel has cleared its namespace away.
+        self._ip("link", "delete", _port(machine, interface), check=False)
         self._ip("link", "add", _port(machine, interface), "type", "veth", *far_end)
         self.join(machine, interface)
         if up:  # so that nobody waits for it
