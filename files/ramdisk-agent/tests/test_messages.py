@@ -39,7 +39,8 @@ challenges = st.builds(Challenge, st.just(Stage.SERVER), names, ports) | st.buil
 notices = st.builds(Notice, st.sampled_from(NoticeState), numbers, names, numbers)
 tunnels = st.builds(Tunnel, keys, ports, st.ip_addresses(v=6), st.ip_addresses(v=6))
 blocks = st.sampled_from([512, 4096, 65536])
-grants = st.builds(Grant, st.none() | tunnels, ports, names, st.integers(1, 16), blocks, ports)
+exports = machines.map(bytes.hex)
+grants = st.builds(Grant, st.none() | tunnels, ports, exports, st.integers(1, 16), blocks, ports)
 busies = st.builds(Busy, names, st.integers(0, 2**64 - 1))
 
 MESSAGES = [
@@ -131,7 +132,9 @@ def test_text_that_arrives_is_checked_likewise(field):
         replace(GRANT, block_size=511),
         replace(GRANT, block_size=3 * 512),
         replace(GRANT, block_size=131072),
-        replace(GRANT, export="x" * 65),
+        replace(GRANT, export="disk"),
+        replace(GRANT, export="AB" * 16),
+        replace(GRANT, export="0" * 33),
     ],
 )
 def test_values_out_of_range_are_not_sent(message):

@@ -6,6 +6,7 @@ Decoders raise MessageError and nothing else.
 """
 
 import os
+import re
 import struct
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
@@ -33,6 +34,7 @@ PUBLIC_KEY_SIZE = 32
 """Bytes of a WireGuard (Curve25519) public key."""
 EXPORT_BYTES = 16
 """Random bytes of an export's name."""
+_EXPORT = re.compile(rf"[0-9a-f]{{{2 * EXPORT_BYTES}}}")
 MACHINE_SIZE = 16
 """Bytes that stand for one desktop; all zero: it has nothing that tells it from others."""
 
@@ -376,6 +378,7 @@ class Grant:
         _require(1 <= self.nbd_port <= 65535 and 1 <= self.release_port <= 65535, "port out of range")
         _require(1 <= self.connections <= 16, "connections out of range")
         _require(self.block_size in (1 << power for power in range(9, 17)), "block size out of range")
+        _require(_EXPORT.fullmatch(self.export) is not None, "an export's name is 32 hexadecimal digits")
 
 
 def new_export(random: crypto.Random = os.urandom) -> str:
