@@ -23,6 +23,13 @@ all:
     laptops: {hosts: {somewhere: {}}}
     ungrouped: {hosts: {localhost: {}}}
 """
+LEFTOVERS = (
+    ".hypothesis/left",
+    "files/ramdisk-agent/.hypothesis/left",
+    "roles/.mypy_cache/left",
+    "entry/__pycache__/left",
+)
+"""What a tree has lying about that was used for a while."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,16 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Build the archive from the tree as it is, with whatever a used tree has lying about, and install it."""
+    """Build the archive from the tree as it is, with what a used tree has lying about, and install it."""
     folder = tmp_path_factory.mktemp("collection")
     (folder / "elsewhere").mkdir()
     made = Installed(folder / "archive", folder / "collections", folder / "elsewhere")
+    for leftover in LEFTOVERS:
+        (ROOT / leftover).parent.mkdir(exist_ok=True)
+        (ROOT / leftover).touch()
     built = made.run("ansible-galaxy", "collection", "build", f"--output-path={made.archive}", str(ROOT))
+    for leftover in LEFTOVERS:
+        (ROOT / leftover).unlink()
     assert built.returncode == 0, built.stderr
     (archive,) = made.archive.glob("*.tar.gz")
     done = made.run("ansible-galaxy", "collection", "install", "--offline", f"-p{made.collections}", str(archive))
