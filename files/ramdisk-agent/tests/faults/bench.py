@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
 
-from nbd_kernel import Disk
+from nbd_kernel import Disk, Driver
 from waiting import SECONDS, wait_for
 
 from stiefel_agent.errors import DiskUnreachable
@@ -118,9 +118,9 @@ class Machine:
         """Wait until the journal has a text, so many times."""
         wait_for(lambda: self.said().count(text) >= times, lambda: f"{self.name} says {text!r}, but:\n{self.said()}")
 
-    def inside(self, act, namespace=None):
-        """Do something in the machine's network (or in one that it has named), for instance open a socket."""
-        path = Path(f"/proc/{self.pid}", f"root/run/netns/{namespace}" if namespace else "ns/net")
+    def inside(self, act, namespace="ns/net"):
+        """Do something in the machine's network, for instance open a socket; or in another, by its path below /proc."""
+        path = Path(f"/proc/{self.pid}", namespace)
 
         def enter():
             with path.open() as file:
@@ -147,17 +147,16 @@ class Cable:
 
     def plug(self, machine, interface="eth0", *, up=True):
         """Give a machine an adapter, and lay a cable from it."""
+        self.unplug(machine, interface)  # what a power cut has left
         far_end = ["peer", "name", interface, "address", _mac(machine, interface), "netns", str(machine.pid)]
-        # A machine whose power was cut keeps its port until the kernel has cleared its namespace away.
-        self._ip("link", "delete", _port(machine, interface), check=False)
         self._ip("link", "add", _port(machine, interface), "type", "veth", *far_end)
         self.join(machine, interface)
         if up:  # so that nobody waits for it
             machine.run("ip", "link", "set", interface, "up")
 
     def unplug(self, machine, interface="eth0"):
-        """Take the adapter away."""
-        self._ip("link", "delete", _port(machine, interface))
+        """Take the adapter away, if it is there."""
+        self._ip("link", "delete", _port(machine, interface), check=False)
 
     def cut(self, machine, interface="eth0"):
         """Pull the cable: no carrier."""
@@ -236,12 +235,13 @@ class Terminal:
 class Laptop(Machine):
     """The laptop in server mode: a disk, a bundle, keys, and the server agent as its unit starts it."""
 
-    def __init__(self, folder, keys, **settings):
+    def __init__(self, folder, keys, *, sector=512, **settings):
+        """`sector`: bytes of a logical sector of its disk; `settings`: what autokexec tells the server."""
         self.terminal = Terminal()
         self.file = folder / "disk"
         with self.file.open("wb") as file:
             file.truncate(DISK_BYTES)
-        self.disk = _output("losetup", "--find", "--show", str(self.file))
+        self.disk = _output("losetup", f"--sector-size={sector}", "--find", "--show", str(self.file))
         # In use, so it is only marked: it goes away with the last who has it open, this test or the machine.
         self._held = os.open(self.disk, os.O_RDONLY | os.O_CLOEXEC)
         subprocess.run(["losetup", "--detach", self.disk], check=True)
@@ -307,17 +307,11 @@ class Desktop(Machine):
 
     def __init__(self, folder, name, key):
         super().__init__(name, folder, {"stiefel/key.json": serialise([key.for_stick()]), "stiefel/desktop": name})
-        self._kernel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._kernel.bind(str(folder / "run/kernel.sock"))
-        self._kernel.listen(8)
-        self._kernel.settimeout(SECONDS)
-        self.disk = None
+        self._driver = Driver(folder / "run/kernel.sock")
 
     def off(self):
-        if self.disk:
-            self.disk.close()
-        self._kernel.close()
         super().off()
+        self._driver.close()
 
     def hold(self):
         """Let the next client stop before it says that it has received everything."""
@@ -329,16 +323,9 @@ class Desktop(Machine):
         assert client.wait(SECONDS) == 0, self.said()
 
     def attaches(self):
-        """Run the target's attach; return the disk that it made."""
-        attach = self.role("attach")
-        taken, _ = self._kernel.accept()
-        with taken:
-            told, descriptors, _, _ = socket.recv_fds(taken, 4096, 16)
-            facts = json.loads(told)
-            self.disk = Disk(facts["size"], facts["flags"], [socket.socket(fileno=fd) for fd in descriptors])
-            taken.send(b"!")
-        assert attach.wait(SECONDS) == 0, self.said()
-        return self.disk
+        """Run the target's attach, return the disk that it made."""
+        assert self.role("attach").wait(SECONDS) == 0, self.said()
+        return self._driver.disk
 
     def boots(self):
         """Go all the way from the stick to the running target; return its disk."""
@@ -352,7 +339,7 @@ class Desktop(Machine):
     def dial(self, export=None):
         """Return one more disk with one connection, as the target dials it; to another export if named."""
         session = self.session()
-        there = session.server_host, session.nbd.port, export or session.nbd.export
+        there = session.server_host, session.nbd.port, session.nbd.export if export is None else export
         connection, offered = self.inside(lambda: nbd.dial(*there))
         return Disk(offered.size, offered.flags, [connection])
 

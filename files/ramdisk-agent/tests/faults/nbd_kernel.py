@@ -1,6 +1,12 @@
-"""What the kernel's nbd driver does with negotiated sockets, in user space: the transmission phase of NBD."""
+"""What the kernel's nbd driver does with negotiated sockets, in user space: the transmission phase of NBD.
+
+As in nbd.c (with NBD_ATTR_DEAD_CONN_TIMEOUT): a request whose connection ends is sent again on another one, or waits
+for one; each connection that ends is announced once; new sockets take the places of dead ones, and only those. What the
+server answers with an error is an I/O error.
+"""
 
 import itertools
+import json
 import socket
 import struct
 import threading
@@ -17,7 +23,7 @@ BLOCK = 4096
 
 
 class ConnectionLost(Exception):
-    """The connection ended; the driver would wait for another one and send the request again."""
+    """The connection ended, and there is no other."""
 
 
 class ErrorReply(Exception):
@@ -30,15 +36,15 @@ class Connection:
     def __init__(self, sock):
         self.socket = sock
         self.socket.settimeout(SECONDS)
+        self.dead = False
         self._cookies = itertools.count()
 
     def ask(self, kind, offset=0, length=0, data=b""):
-        cookie = next(self._cookies)
+        header = struct.pack(">IHHQQI", REQUEST, 0, kind, next(self._cookies), offset, length or len(data))
         try:
-            self.socket.sendall(struct.pack(">IHHQQI", REQUEST, 0, kind, cookie, offset, length or len(data)) + data)
+            self.socket.sendall(header + data)
         except OSError as error:
             raise ConnectionLost(str(error)) from error
-        return cookie
 
     def answer(self, length=0):
         magic, error, _cookie = struct.unpack(">IIQ", self._receive(16))
@@ -61,31 +67,113 @@ class Connection:
 
 
 class Disk:
-    """A disk of the target: its connections, used in turn."""
+    """A disk of the target and its connections."""
 
     def __init__(self, size, flags, sockets):
         self.size, self.flags = size, flags
         self.connections = [Connection(sock) for sock in sockets]
-        self._turn = itertools.cycle(self.connections)
+        self.keeper = None
+        """Where deaths are announced: to whoever replaces connections that end."""
+        self._changed = threading.Condition()
 
     def read(self, offset, length):
-        connection = next(self._turn)
-        connection.ask(READ, offset, length)
-        return connection.answer(length)
+        return self._ask(READ, offset, length)
 
     def write(self, offset, data):
-        connection = next(self._turn)
-        connection.ask(WRITE, offset, data=data)
-        connection.answer()
+        self._ask(WRITE, offset, 0, data)
 
     def flush(self):
-        connection = next(self._turn)
-        connection.ask(FLUSH)
-        connection.answer()
+        self._ask(FLUSH, 0, 0)
+
+    def _ask(self, kind, offset, length, data=b""):
+        """Send a request, and again on another connection when one ends."""
+        while True:
+            connection = self.living()
+            try:
+                connection.ask(kind, offset, length, data)
+                return connection.answer(length)
+            except ConnectionLost as error:
+                self.bury(connection, error)
+
+    def living(self, number=None):
+        """Return a connection that lives (one in particular), waiting for one if somebody sees to it."""
+
+        def look():
+            chosen = self.connections if number is None else [self.connections[number]]
+            return next((one for one in chosen if not one.dead), None)
+
+        with self._changed:
+            assert self._changed.wait_for(look, SECONDS), "no connection came back"
+            return look()
+
+    def bury(self, connection, error):
+        """Announce a connection that has ended; raise what ended it when nobody will bring another."""
+        with self._changed:
+            if not connection.dead:
+                connection.dead = True
+                with suppress(OSError):  # it has ended in both directions
+                    connection.socket.shutdown(socket.SHUT_RDWR)
+                if self.keeper:
+                    self.keeper.send(b"!")
+        if not self.keeper:
+            raise error
+
+    def reconfigure(self, sockets):
+        """Put new sockets in the places of dead ones; what is left over is dropped (nbd.c, nbd_reconnect_socket)."""
+        with self._changed:
+            for number, connection in enumerate(self.connections):
+                if connection.dead and sockets:
+                    connection.socket.close()
+                    self.connections[number] = Connection(sockets.pop(0))
+            self._changed.notify_all()
+        for sock in sockets:
+            sock.close()
 
     def close(self):
         for connection in self.connections:
             connection.socket.close()
+        if self.keeper:
+            self.keeper.close()
+
+
+class Driver:
+    """The driver's end of generic netlink, for roles.py: takes sockets, and announces dead connections."""
+
+    def __init__(self, path):
+        self.disk = None
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(path))
+        self._listener.listen(16)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                taken, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            told, descriptors, _, _ = socket.recv_fds(taken, 4096, 16)
+            self._do(json.loads(told), [socket.socket(fileno=one) for one in descriptors], taken)
+            with suppress(OSError):
+                taken.send(b"!")
+            if self.disk.keeper is not taken:
+                taken.close()
+
+    def _do(self, told, sockets, taken):
+        match told["command"]:
+            case "connect":
+                self.disk = Disk(told["size"], told["flags"], sockets)
+            case "reconfigure":
+                self.disk.reconfigure(sockets)
+            case "announce":
+                self.disk.keeper = taken
+
+    def close(self):
+        with suppress(OSError):  # a machine may be switched off twice
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        if self.disk:
+            self.disk.close()
 
 
 class Load:
@@ -99,8 +187,7 @@ class Load:
         self._stop = False
         self._disk = disk
         self._threads = [
-            threading.Thread(target=self._write, args=(number, connection), daemon=True)
-            for number, connection in enumerate(disk.connections)
+            threading.Thread(target=self._write, args=(number,), daemon=True) for number in range(len(disk.connections))
         ]
 
     def __enter__(self):
@@ -114,35 +201,47 @@ class Load:
         for connection in self._disk.connections:
             with suppress(OSError):  # it had ended before
                 connection.socket.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(SECONDS)
 
     def goes_on(self):
         """Wait until as much again as can be under way has been written: no answer of before counts."""
-        wanted = self.done + DEPTH * len(self._disk.connections) + 1
-        wait_for(lambda: self.done >= wanted or self.errors or self.lost, "the writing goes on")
-        assert not self.errors and not self.lost, (self.errors, self.lost)
+        wanted = self.done + DEPTH * len(self._threads) + 1
+        wait_for(lambda: self.done >= wanted or self.errors, lambda: f"the writing goes on; it lost {self.lost}")
+        assert not self.errors, self.errors
 
     def ended(self):
-        """Wait until each connection has ended, by whatever."""
-        wait_for(lambda: len(self.lost) == len(self._threads), "the connections of the load have ended")
+        """Wait until each connection has ended once, by whatever."""
+        wait_for(lambda: len(self.lost) >= len(self._threads), "the connections of the load have ended")
 
-    def _write(self, number, connection):
-        under_way = deque()
-        try:
-            for block in itertools.cycle(range(64)):
-                offset = (number * 64 + block) * BLOCK
-                under_way.append(connection.ask(WRITE, offset, data=bytes([block]) * BLOCK))
-                if len(under_way) == DEPTH:
-                    self._answer(connection)
-                    under_way.popleft()
-        except ConnectionLost as error:
-            if not self._stop:
+    def _write(self, number):
+        blocks = itertools.cycle(range(64))
+        waiting = deque()
+        while not self._stop:
+            connection = self._disk.living(number)
+            try:
+                self._write_on(connection, number, blocks, waiting)
+            except ConnectionLost as error:
+                if self._stop:
+                    return
                 self.lost.append(str(error))
+                try:
+                    self._disk.bury(connection, error)
+                except ConnectionLost:
+                    return
 
-    def _answer(self, connection):
-        try:
-            connection.answer()
-        except ErrorReply as error:
-            self.errors.append(error.args[0])
-        self.done += 1
+    def _write_on(self, connection, number, blocks, waiting):
+        """Send what an earlier connection left without an answer, then more and more."""
+        for block in waiting:
+            self._ask(connection, number, block)
+        while True:
+            while len(waiting) < DEPTH:
+                waiting.append(next(blocks))
+                self._ask(connection, number, waiting[-1])
+            try:
+                connection.answer()
+            except ErrorReply as error:
+                self.errors.append(error.args[0])
+            waiting.popleft()
+            self.done += 1
+
+    def _ask(self, connection, number, block):
+        connection.ask(WRITE, (number * 64 + block) * BLOCK, data=bytes([block]) * BLOCK)

@@ -4,7 +4,7 @@ Usage: roles.py server|client (the agent's own entry), roles.py attach|release (
 
 Left out, and tested in the virtual lab: that an interface is hardware, the firmware's serial number, kexec (what would
 be started is kept: the bundle under /run, the session where the target's initrd has it), the kernel's nbd driver (the
-sockets go to the test).
+sockets go to the test, see nbd_kernel.py).
 """
 
 import json
@@ -43,18 +43,22 @@ def leave():
     sys.exit(0)
 
 
-def give_to_kernel(index, offered, block_size, sockets, backend):
-    """Hand the negotiated sockets to the test, which does what nbd.c would; make what the driver would show."""
+def driver(command, sockets=(), **facts):
+    """Say something to the stand-in for the kernel's nbd driver; return the connection to it."""
+    kernel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kernel.connect(KERNEL)
+    socket.send_fds(kernel, [json.dumps({"command": command, **facts}).encode()], list(sockets))
+    assert kernel.recv(1)
+    return kernel
+
+
+def connect(index, offered, _block_size, sockets, _backend):
+    """Hand the negotiated sockets over, and make what the driver would show."""
     device, shown = Path(f"/dev/nbd{index}"), Path(f"/sys/block/nbd{index}")
     device.touch()
     shown.mkdir(exist_ok=True)
     (shown / "size").write_text(str(offered.size // 512))
-    (shown / "backend").write_text(backend)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as kernel:
-        kernel.connect(KERNEL)
-        told = json.dumps({"size": offered.size, "flags": offered.flags})
-        socket.send_fds(kernel, [told.encode()], list(sockets))
-        kernel.recv(1)
+    driver("connect", sockets, size=offered.size, flags=offered.flags).close()
 
 
 def main():
@@ -64,7 +68,7 @@ def main():
     client.desktop_name = lambda: Path("/etc/stiefel/desktop").read_text()
     firmware.identity = lambda: f"product_serial={client.desktop_name()}"
     kexec.load, kexec.execute = start_target, leave
-    nbd.connect = give_to_kernel
+    nbd.connect = connect
     release.flush = lambda disk: None
     programs = {"attach": attach.main, "release": release.main}
     return programs.get(sys.argv[1], cli.main)()

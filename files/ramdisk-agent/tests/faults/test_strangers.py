@@ -8,6 +8,15 @@ from stiefel_agent.protocol.keys import Key
 from stiefel_agent.server import export, server
 
 
+def test_an_export_of_any_other_name_is_refused(bench):
+    bench.laptop()
+    desktop = bench.desktop()
+    desktop.boots()
+    for name in ("disk", "", "0" * 32):
+        with pytest.raises(DiskRefused):
+            desktop.dial(name)
+
+
 def test_a_sessions_connections_are_limited_in_number(bench):
     bench.laptop(connections=2)
     desktop = bench.desktop()
