@@ -39,3 +39,11 @@ def start(tmp_path: Path) -> Callable[[str], set[str]]:
         return {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*/*") if not path.is_dir()}
 
     return start
+
+
+def test_a_target_swaps_to_nothing_and_makes_swap_of_nothing(start: Callable[[str], set[str]]) -> None:
+    assert start("target") == {"early/swap.target", "early/systemd-cryptsetup@cryptswap.service.d/50-stiefel.conf"}
+
+
+def test_the_laptop_itself_swaps_as_ever(start: Callable[[str], set[str]]) -> None:
+    assert start("laptop") == set()
