@@ -31,7 +31,7 @@ from nbd_kernel import Disk, Driver
 from waiting import SECONDS, wait_for
 
 from stiefel_agent.errors import DiskUnreachable
-from stiefel_agent.machine import link, netdev
+from stiefel_agent.machine import netdev
 from stiefel_agent.protocol.keys import Key, serialise
 from stiefel_agent.protocol.session import IN_INITRD, parse
 from stiefel_agent.target import nbd
@@ -268,7 +268,8 @@ class Laptop(Machine):
 
     def address(self):
         """Return its address on the cable, as a desktop with an adapter eth0 names it."""
-        return link.eui64_address(_mac(self, "eth0")) + "%eth0"
+        shown = self.run("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link")
+        return shown.split()[3].partition("/")[0] + "%eth0"
 
     def kill(self, unit, number):
         """Send a signal to a unit's process."""
@@ -336,11 +337,16 @@ class Desktop(Machine):
         """Return the session as the target's initrd has it."""
         return parse((Path(f"/proc/{self.pid}/root") / IN_INITRD.relative_to("/")).read_bytes())
 
+    def _cable(self):
+        """Return the network that the target's cable is in, once it has made one of its own."""
+        own = "root/run/netns/stiefel"
+        return own if Path(f"/proc/{self.pid}", own).exists() else "ns/net"
+
     def dial(self, export=None):
         """Return one more disk with one connection, as the target dials it; to another export if named."""
         session = self.session()
         there = session.server_host, session.nbd.port, session.nbd.export if export is None else export
-        connection, offered = self.inside(lambda: nbd.dial(*there))
+        connection, offered = self.inside(lambda: nbd.dial(*there), self._cable())
         return Disk(offered.size, offered.flags, [connection])
 
     def redial(self):
@@ -357,7 +363,7 @@ class Desktop(Machine):
     def connect(self, port):
         """Return a connection to a port of the laptop, from where the target's own would come."""
         host = self.session().server_host
-        return self.inside(lambda: connected(host, port))
+        return self.inside(lambda: connected(host, port), self._cable())
 
     def releases(self):
         """Run the target's release; return its exit code."""

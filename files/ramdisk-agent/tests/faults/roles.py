@@ -1,23 +1,30 @@
 """The agent in a machine of the bench, whole but for what a network namespace cannot have.
 
-Usage: roles.py server|client (the agent's own entry), roles.py attach|release (the target's two programs)
+Usage: roles.py server|client (the agent's own entry), roles.py attach|release (the target's programs)
 
 Left out, and tested in the virtual lab: that an interface is hardware, the firmware's serial number, kexec (what would
 be started is kept: the bundle under /run, the session where the target's initrd has it), the kernel's nbd driver (the
-sockets go to the test, see nbd_kernel.py).
+sockets go to the test, see nbd_kernel.py), WireGuard's own netlink (wg(8) speaks to wireguard-go).
 """
 
 import json
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from stiefel_agent import cli
 from stiefel_agent.client import client
-from stiefel_agent.machine import firmware, kexec, link, netdev
+from stiefel_agent.machine import firmware, genl, kexec, link, netdev
 from stiefel_agent.target import attach, nbd, release
+
+try:
+    from stiefel_agent.machine import wireguard
+    from stiefel_agent.target import cable, keeper
+except ImportError:  # not yet in this tree
+    cable = keeper = wireguard = None
 
 KERNEL = "/run/kernel.sock"
 HOLD = Path("/run/hold")
@@ -52,13 +59,37 @@ def driver(command, sockets=(), **facts):
     return kernel
 
 
-def connect(index, offered, _block_size, sockets, _backend):
+def connect(*arguments):
     """Hand the negotiated sockets over, and make what the driver would show."""
+    index, offered, _block_size, sockets = [one for one in arguments if not isinstance(one, genl.GenericNetlink)][:4]
     device, shown = Path(f"/dev/nbd{index}"), Path(f"/sys/block/nbd{index}")
     device.touch()
     shown.mkdir(exist_ok=True)
     (shown / "size").write_text(str(offered.size // 512))
     driver("connect", sockets, size=offered.size, flags=offered.flags).close()
+
+
+class Announcements:
+    """The driver's announcements of connections that have ended."""
+
+    def __init__(self, _group):
+        self._driver = driver("announce")
+        self._driver.setblocking(False)
+
+    def fileno(self):
+        return self._driver.fileno()
+
+    def read(self):
+        try:
+            return [(nbd.NBD_CMD_LINK_DEAD, {})] * len(self._driver.recv(1))
+        except BlockingIOError:
+            return []
+
+
+def set_endpoint(_netlink, interface, peer, endpoint):
+    host, port, _flow, scope = endpoint
+    command = ["wg", "set", interface, "peer", peer, "endpoint", f"[{host}%{scope}]:{port}"]
+    subprocess.run(command, check=True)
 
 
 def main():
@@ -69,6 +100,12 @@ def main():
     firmware.identity = lambda: f"product_serial={client.desktop_name()}"
     kexec.load, kexec.execute = start_target, leave
     nbd.connect = connect
+    if keeper:
+        cable.HARDWARE.add("veth")
+        nbd.reconfigure = lambda _netlink, _index, sockets: driver("reconfigure", sockets).close()
+        genl.GenericNetlink.group = lambda *_: 0
+        keeper.Announcements = Announcements
+        wireguard.set_endpoint = set_endpoint
     release.flush = lambda disk: None
     programs = {"attach": attach.main, "release": release.main}
     return programs.get(sys.argv[1], cli.main)()
