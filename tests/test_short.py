@@ -20,6 +20,9 @@ PLAY = """\
     - name: Change something
       ansible.builtin.command: "true"
       changed_when: true
+    - name: Change something else
+      ansible.builtin.command: "true"
+      changed_when: true
     - name: Say something
       ansible.builtin.debug:
         msg: Forty-two.
@@ -59,7 +62,9 @@ def test_only_changes_words_and_one_error_are_shown(tmp_path: Path) -> None:
     ran = play(tmp_path, "-ebetter=true")
     assert ran.returncode != 0
     lines = ran.stdout.splitlines()
-    assert [line.split()[1:] for line in lines if "changed" in line] == [["s", "changed", "Change", "something"]]
+    changes = [line for line in lines if "changed" in line]
+    assert "Change something" in changes[0]
+    assert len(changes) == 2 or changes[0].endswith("Change something, and 1 more")  # two if they took long
     assert "Forty-two." in lines
     assert len(lines) <= 6, "no headings: on a busy machine each of the steps may have taken long"
     assert ran.stderr.splitlines() == [
@@ -67,7 +72,7 @@ def test_only_changes_words_and_one_error_are_shown(tmp_path: Path) -> None:
         f"stiefel: the whole run is in {tmp_path}/log",
     ]
     log = (tmp_path / "log").read_text()
-    for said in ("Look at something", "raw words", "ok=3"):
+    for said in ("Look at something", "raw words", "ok=4"):
         assert said in log
 
 
@@ -75,7 +80,7 @@ def test_a_rescued_error_is_none_and_the_end_says_what_was_done(tmp_path: Path) 
     ran = play(tmp_path, "-ebetter=false")
     assert ran.returncode == 0
     assert "raw words" not in ran.stdout + ran.stderr
-    assert ran.stdout.splitlines()[-1].endswith("1 steps changed something.")
+    assert ran.stdout.splitlines()[-1].endswith("2 steps changed something.")
 
 
 def test_verbose_shows_all(tmp_path: Path) -> None:
@@ -98,7 +103,7 @@ def test_a_terminal_sees_the_step_at_hand(tmp_path: Path) -> None:
     """A long step is shown while it runs, with its seconds, in a line that its result takes the place of."""
     (tmp_path / "play.yml").write_text(
         "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
-        "    - name: Wait a little\n      ansible.builtin.command: sleep 5\n      changed_when: false\n"
+        "    - name: Wait a little\n      ansible.builtin.command: sleep 8\n      changed_when: false\n"
     )
     leader, follower = os.openpty()
     run = subprocess.Popen(

@@ -1,17 +1,17 @@
 # ruff: noqa: E402 - an Ansible plugin is documented before it imports anything
-"""What a person sees of a run: a line for each step that takes time or changes something, and one sentence of error."""
+"""What a person sees of a run: a line for each long step, one for what a role changes besides, and one error."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 name: short
 type: stdout
-short_description: One line for each step that takes time or changes something
+short_description: One line for each step that takes time, and for what a role changes
 version_added: 0.1.0
 author: the Stiefelsystem authors
 description:
-  - Shows each step that changes something or takes two seconds, with the seconds it took. On a terminal the step at
-    hand is shown while it runs. What a step says (ansible.builtin.debug) is shown as it is.
+  - Shows each step that takes five seconds or more, and for each role what it changed in less, with the seconds. On a
+    terminal the step at hand is shown while it runs. What a step says (ansible.builtin.debug) is shown as it is.
   - An error is one sentence, once, at the end. What Ansible's default callback would have shown goes to the log that
     C(ANSIBLE_LOG_PATH) names.
   - With C(-v) or C(--diff) it is Ansible's default callback.
@@ -34,8 +34,10 @@ from typing import Any
 from ansible import constants, context
 from ansible.plugins.callback.default import CallbackModule as Default
 
-LONG = 2.0
-"""Seconds from which on a step is worth a line."""
+SOON = 2.0
+"""Seconds from which on a step is shown while it runs."""
+LONG = 5.0
+"""Seconds from which on a step is worth a line of its own."""
 STILL = 60.0
 """Seconds between signs of life where lines cannot be overwritten: logs, pipes."""
 ASKS = ("pause", "ansible.builtin.pause")
@@ -68,9 +70,10 @@ class LogOnly:
 class Step:
     """The step at hand: its name, since when, and how far a loop has come."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, full_name: str) -> None:
+        self.role, _, self.name = (part.strip() for part in full_name.rpartition(" : "))
         self.detail = ""
+        self.seconds = 0.0
         self.since = self.item_since = time.monotonic()
         self.shown = False
         self.changed: list[str] = []
@@ -100,7 +103,7 @@ class Pulse(threading.Thread):
         while True:
             time.sleep(1 if self.terminal else 5)
             step, now = self.step, time.monotonic()
-            if step is None or now - step.since < LONG:
+            if step is None or now - step.since < SOON:
                 continue
             if self.terminal:
                 os.write(1, f"\r\x1b[K{step.line()[: self._width()]}".encode())
@@ -146,38 +149,55 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._pulse = Pulse()
         self._errors: dict[str, str] = {}
         self._changes = 0
+        self._quick: list[Step] = []
         self._began = time.monotonic()
         if self._short:
             self._display = LogOnly(self._screen)
             self._pulse.start()
 
     def _say(self, text: str, color: str | None = None, stderr: bool = False) -> None:
+        """Show a text, after the quick steps before it."""
+        self._show_quick()
+        self._show(text, color, stderr)
+
+    def _show(self, text: str, color: str | None = None, stderr: bool = False) -> None:
         if self._short:
             self._pulse.clear()
             self._screen.display(text, color=color, stderr=stderr)
 
-    def _finish(self, name: str, since: float, changed: list[str]) -> None:
-        """Show a line for what has ended, if it is worth one."""
-        seconds = time.monotonic() - since
-        if not changed and seconds < LONG:
-            return
+    def _show_quick(self) -> None:
+        """Show the quick steps of one role that changed something in one line."""
+        quick, self._quick = self._quick, []
+        if quick:
+            role = f"{quick[0].role.rpartition('.')[2]}: " if quick[0].role and quick[1:] else ""
+            more = f", and {len(quick) - 1} more" if quick[1:] else ""
+            changed = [host for step in quick for host in step.changed]
+            self._show_line(f"{role}{quick[0].name}{more}", sum(step.seconds for step in quick), changed)
+
+    def _show_line(self, name: str, seconds: float, changed: list[str]) -> None:
         word = ("would change" if context.CLIARGS.get("check") else "changed") if changed else ""
         where = ", ".join(host for host in dict.fromkeys(changed) if host != "localhost")
         line = f"{seconds:5.0f} s  {word:8} {name}{f' ({where})' if where else ''}"
-        self._say(line, constants.COLOR_CHANGED if changed else None)
+        self._show(line, constants.COLOR_CHANGED if changed else None)
 
     def _end_step(self) -> None:
         """Close the step at hand: all its hosts have answered."""
         step, self._step = self._step, Step("")
         self._pulse.step = None
         self._changes += bool(step.changed)
-        if step.name and not step.shown:
-            self._finish(step.name, step.since, step.changed)
+        step.seconds = time.monotonic() - step.since
+        if step.seconds >= LONG and not step.shown:
+            self._show_quick()
+            self._show_line(step.name, step.seconds, step.changed)
+        elif step.changed and not step.shown:
+            if self._quick and self._quick[0].role != step.role:
+                self._show_quick()
+            self._quick.append(step)
 
     def _task_start(self, task: Any, prefix: str | None = None) -> None:
         self._end_step()
         super()._task_start(task, prefix=prefix)
-        self._step = Step(task.get_name().rpartition(" : ")[2].strip())
+        self._step = Step(task.get_name())
         if task.action not in ASKS:
             self._pulse.step = self._step
 
@@ -195,10 +215,12 @@ class CallbackModule(Default):  # type: ignore[misc]
         super().v2_runner_item_on_ok(result)
         step, label = self._step, str(self._get_item_label(result.result) or "")
         step.detail = label
-        if time.monotonic() - step.item_since >= LONG:
+        seconds = time.monotonic() - step.item_since
+        if seconds >= LONG:
             step.shown = True
+            self._show_quick()
             changed = [result.host.get_name()] if result.result.get("changed") else []
-            self._finish(f"{step.name}: {label}", step.item_since, changed)
+            self._show_line(f"{step.name}: {label}", seconds, changed)
         step.item_since = time.monotonic()
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
