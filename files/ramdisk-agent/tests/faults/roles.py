@@ -107,6 +107,7 @@ def main():
         keeper.Announcements = Announcements
         wireguard.set_endpoint = set_endpoint
     release.flush = lambda disk: None
+    attach.HUNG_TASKS = Path("/run/hung_task_timeout_secs")  # the kernel's own is the host's, too
     programs = {"attach": attach.main, "release": release.main}
     return programs.get(sys.argv[1], cli.main)()
 
