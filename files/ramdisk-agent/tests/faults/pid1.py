@@ -59,6 +59,9 @@ done
 cp -a "$1/etc/." /mnt/etc
 mount --rbind /mnt/etc /etc
 mount -t proc none /proc
+mount --bind /proc/sys /proc/sys
+mount --bind /proc/sys/net /proc/sys/net
+mount -o remount,bind,ro /proc/sys
 mount -t sysfs none /sys
 mount -t tmpfs none /sys/block
 mount -t tmpfs none /sys/fs/cgroup
@@ -67,8 +70,8 @@ ip link set lo up
 sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
 """
 """Arguments: the machine's folder, its terminal, its disk or nothing. The host's own /run, /dev and /etc are out of
-sight, so nothing in here can reach the host's systemd, devices or settings. Two machines' MACs differ: no wait for
-duplicate addresses."""
+sight, and of the kernel's settings only the network's can be written: nothing in here can reach the host's systemd,
+devices or settings. Two machines' MACs differ: no wait for duplicate addresses."""
 
 
 def tell(text):
