@@ -191,9 +191,8 @@ class Server:
         address = tunnel.SERVER_ADDRESS if self._encrypted else "::"
         token_hash = digest(token_line(asked.secrets.release_token))
         name, since = new_export(), time.clock_gettime(time.CLOCK_BOOTTIME)
-        self._session = Session(
-            asked.facts, asked.key_name, connection.source, address, name, token_hash, since
-        )  # fmt: skip
+        source = connection.source
+        self._session = Session(asked.facts, asked.key_name, source, address, name, token_hash, since)
         try:
             private_key = tunnel.new_private_key() if self._encrypted else ""
             connection.queue(connection.handshake.grant(self._granted(private_key, name)))
