@@ -166,6 +166,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return EXIT_REFUSED
+    if not sys.argv[1:]:
+        print(documents.brief())
+        return 0
     try:
         request = understood(sys.argv[1:])
         if os.environ.get("CI"):

@@ -24,12 +24,21 @@ def spelling(option: Option) -> str:
     return ", ".join(option.names) + (f" {option.value}" if option.value else "")
 
 
+def commands() -> list[str]:
+    """Return a line for each command."""
+    return [entry(f"{command.name} {command.operands}".rstrip(), command.meaning) for command in COMMANDS]
+
+
+def brief() -> str:
+    """Return what is said to who says nothing."""
+    return "\n".join([SUMMARY, *commands(), "", "'./stiefel help' says more."])
+
+
 def overview() -> str:
     """Return the help that fits on a screen."""
-    commands = [entry(f"{command.name} {command.operands}".rstrip(), command.meaning) for command in COMMANDS]
     ours = [entry(spelling(option), option.meaning) for option in OPTIONS if not option.ansible and not option.commands]
     return "\n".join(
-        [SUMMARY, "", "Usage: ./stiefel COMMAND [OPTION ...]", "", *commands, "", *ours, "",
+        [SUMMARY, "", "Usage: ./stiefel COMMAND [OPTION ...]", "", *commands(), "", *ours, "",
          "Ansible's usual options work, too, such as --check, --limit anna, -e key_rotate=true, -v:",
          "'./stiefel help install' lists them. All settings are in docs/variables.md."]
     )  # fmt: skip
@@ -56,12 +65,12 @@ def listed(entries: Iterable[tuple[str, str]]) -> list[str]:
 
 def man() -> str:
     """Return the man page."""
-    commands = ((f"{command.name} {command.operands}".rstrip(), command.meaning) for command in COMMANDS)
+    words = ((f"{command.name} {command.operands}".rstrip(), command.meaning) for command in COMMANDS)
     options = ((spelling(option), where(option)) for option in OPTIONS)
     lines = [
         '.TH STIEFEL 1 "" Stiefelsystem', ".SH NAME", rf"stiefel \- {roff(SUMMARY[0].lower() + SUMMARY[1:-1])}",
         ".SH SYNOPSIS", ".B ./stiefel", r"\fICOMMAND\fR [\fIOPTION\fR ...]",
-        ".SH COMMANDS", *listed(commands), ".SH OPTIONS", *listed(options),
+        ".SH COMMANDS", *listed(words), ".SH OPTIONS", *listed(options),
         ".SH FILES", *listed([
             ("/var/lib/stiefelsystem", "keys, ramdisk and the stick's image, on the machine that builds them"),
             ("/var/cache/stiefelsystem", "what may be thrown away at any time"),

@@ -86,7 +86,7 @@ def take(request: Request, word: str, rest: Iterator[str]) -> None:
 def understood(words: Sequence[str]) -> Request:
     """Return what a command line asks for; raises WordError."""
     rest = iter(words)
-    first = next(rest, "help")
+    first = next(rest)
     if first in ("-h", "--help", "--version"):
         return Request(command("help"), flags={"--version"} if first == "--version" else set())
     request = Request(named(first))
