@@ -34,6 +34,11 @@ path-exclude=/usr/share/doc/*
 path-exclude=/usr/share/man/*
 path-exclude=/usr/share/locale/*
 EOF
+# On a busy machine without KVM it takes more than systemd's minute and a half until udev knows every partition.
+write /etc/systemd/system.conf.d/lab.conf <<EOF
+[Manager]
+DefaultDeviceTimeoutSec=15min
+EOF
 # No quiet: the serial console is what the lab reads. A panic must end the machine, not hang it.
 write /etc/default/grub.d/lab.cfg <<EOF
 GRUB_CMDLINE_LINUX_DEFAULT=""

@@ -19,11 +19,6 @@ if [ -n "$PACKAGES" ]; then
 fi
 echo "$FSTAB" | write /etc/fstab
 echo "$CRYPTTAB" | write /etc/crypttab
-# On a busy machine without KVM it takes more than systemd's minute and a half until udev knows every partition.
-write /etc/systemd/system.conf.d/lab.conf <<EOF
-[Manager]
-DefaultDeviceTimeoutSec=15min
-EOF
 # GRUB has a driver of its own for QEMU's graphics card. It would switch it behind the firmware's back, and the first console,
 # where the passphrase is asked for, would draw rows of another length.
 write /etc/default/grub.d/layout.cfg <<EOF
