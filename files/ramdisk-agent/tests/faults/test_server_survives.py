@@ -74,7 +74,10 @@ def test_a_release_and_a_persons_yes_in_one_turn_end_the_session_once(bench):
         connection.sendall(release.token.encode() + b"\n")
         laptop.terminal.press("y")
     laptop.hears("desktop=tower", times=2)  # exported; and released or ended_here
-    bench.desktop("heir") if "ended_here" in laptop.said() else laptop.hears("the machine does: reboot")
+    if "event=ended_here" in laptop.said():
+        bench.desktop("heir").receives()
+    else:
+        laptop.hears("the machine does: reboot")
     assert f"{SERVER} ended with 1" not in laptop.said()
 
 
