@@ -2,12 +2,14 @@
 
 import io
 import os
+import pty
 import termios
 from collections.abc import Iterator
 from typing import TextIO, cast
 
 import pytest
 
+from stiefel_agent.face import screen
 from stiefel_agent.face.screen import Mark, Screen, Step, progress, take_keys
 from stiefel_agent.face.screen import Terminal as OwnTerminal
 
@@ -86,3 +88,40 @@ def test_what_is_still_to_come_has_no_details_of_an_earlier_time() -> None:
     screen.start(steps[1], "of a session that is over")
     screen.start(steps[0], "waiting")
     assert [step.detail for step in steps] == ["waiting", ""]
+
+
+@pytest.fixture(autouse=True)
+def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "25")
+
+
+def size(columns: int, lines: int) -> os.terminal_size:
+    return os.terminal_size((columns, lines))
+
+
+def test_a_small_terminal_has_the_page_in_its_corner() -> None:
+    assert screen.centred("one\n\ntwo", size(80, 3)) == " one\n\n two"
+    assert screen.centred("one", size(40, 1)) == "one"
+
+
+def test_a_large_terminal_has_the_page_in_its_middle() -> None:
+    lines = screen.centred("one\ntwo", size(160, 50)).split("\n")
+    assert lines.index(" " * 41 + "one") == 16
+    assert lines[-1] == " " * 41 + "two"
+
+
+def test_letters_are_large_where_the_page_still_fits() -> None:
+    assert screen.is_large(size(160, 50))  # 1280x800
+    assert screen.is_large(size(240, 67))  # 1920x1080
+    assert not screen.is_large(size(128, 48))  # 1024x768
+    assert not screen.is_large(size(80, 25))  # text mode
+
+
+def test_a_terminal_that_has_no_fonts_stays_as_it_is() -> None:
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (67, 240))
+    screen.enlarge(follower)
+    assert termios.tcgetwinsize(follower) == (67, 240)
+    os.close(leader)
+    os.close(follower)
