@@ -1,5 +1,6 @@
 """A laptop's layout is the same story everywhere: partitions, fstab, crypttab, what QEMU is told."""
 
+import argparse
 import re
 from pathlib import Path
 
@@ -115,6 +116,13 @@ def test_the_page_says_what_was_seen_and_what_was_not(tmp_path, monkeypatch):
     assert page.count("| boots |") == 2
     assert page.count("| refused: ") == 1
     assert page.count("not tried yet") == len(ROWS) - 3
+
+
+def test_a_row_that_fails_is_noted_in_words_without_colours(tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "SEEN", tmp_path / "matrix.json")
+    monkeypatch.setattr(matrix, "PAGE", tmp_path / "compatibility.md")
+    matrix.matrix_failed(argparse.Namespace(row="xfs", why="Set it up: \x1b[1;31munreachable\x1b[0m"))
+    assert "| fails: Set it up: unreachable |" in (tmp_path / "compatibility.md").read_text()
 
 
 def test_a_disk_holds_its_partitions_where_its_table_says(tmp_path):

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..machines import volumes
 from ..machines.bench import Bench, Pc
 from ..machines.cache import REPOSITORY
+from ..machines.console import ESCAPES
 from ..machines.layout import VOLUME_GROUP
 from ..machines.shell import LabError, step
 from .command import STICK, Argument, Command, bench_of
@@ -151,7 +152,7 @@ def matrix_failed(options: argparse.Namespace) -> None:
     """Note a row that did not come to its session."""
     if ROWS[options.row].name in _seen() and _seen()[options.row].startswith("fails"):
         return
-    note(ROWS[options.row], f"fails: {options.why.splitlines()[0]}")
+    note(ROWS[options.row], f"fails: {ESCAPES.sub('', options.why).splitlines()[0]}")
 
 
 ROW = Argument("row", choices=ROWS)
