@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from stiefel_agent.server import sessions
+from stiefel_agent.target import links
 
 DOCUMENT = Path(__file__).parents[3] / "docs/architecture.md"
-DIAGRAMS = {"server": (sessions.TABLE, sessions.State.STARTING)}
+DIAGRAMS: dict[str, tuple[Mapping[tuple[Any, Any], Any], StrEnum]] = {
+    "server": (sessions.TABLE, sessions.State.STARTING),
+    "keeper": (links.TABLE, links.State.WELL),
+}
 """Name in the document: the table, and the state that it begins in."""
 
 

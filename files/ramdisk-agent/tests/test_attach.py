@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stiefel_agent.errors import LinkFailed, TunnelFailed
+from stiefel_agent.errors import DiskRefused, DiskWithheld, LinkFailed, TunnelFailed
 from stiefel_agent.machine import netdev
 from stiefel_agent.protocol.session import Nbd, Release, Session, WireGuard
 from stiefel_agent.target import attach
@@ -21,20 +21,33 @@ SESSION = Session(
     mac=MAC,
     server="fe80::1",
     wireguard=WireGuard(KEYS[0], 61572, "fd73::2", "fd73::1", KEYS[1], KEYS[2]),
-    nbd=Nbd(10809, "disk", 4, 512),
+    nbd=Nbd(10809, "5ecret-name", 4, 512),
     release=Release(61571, "ab" * 32),
 )
 counter = itertools.count()
 
-BRING_UP = f"""
-import sys
+FIND_LAPTOP = f"""
+import subprocess, sys
+from pathlib import Path
 sys.path.insert(0, {str(Path(attach.__file__).parents[2])!r})
-from stiefel_agent.target import attach
 from stiefel_agent.protocol.session import Nbd, Release, Session
-attach.REMIND_SECONDS = 0.3
+from stiefel_agent.target import attach, cable
+attach.RETRY_SECONDS, cable.CARRIER_SECONDS, cable.ANSWER_SECONDS = 0.3, 0.3, 0.5
+cable.HARDWARE = {{"veth"}}
 session = Session({MAC!r}, "fe80::1", None, Nbd(10809, "disk", 4, 512), Release(61571, "ab" * 32))
-attach.bring_up_link(session)
-print("up", flush=True)
+with cable.Cable(session, Path(sys.argv[1])) as way:
+    attach.insist(lambda: attach.find_laptop(session, way), way.wait, debug=False)
+    print([one.name for one in way.candidates()], flush=True)
+subprocess.run(["ip", "-o", "address"], check=True)
+subprocess.run(["ip", "-o", "link", "show", "dev", "stiefellink"], check=True)
+"""
+
+LAPTOP = """
+import socket
+listener = socket.create_server(("::", 10809), family=socket.AF_INET6)
+print("listening", flush=True)
+while True:
+    listener.accept()[0].close()
 """
 
 
@@ -43,62 +56,109 @@ def run(*command):
 
 
 @pytest.fixture
-def desktop():
-    """A network namespace that stands for the desktop."""
+def namespace():
+    """Make network namespaces, each of which stands for a machine."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("network namespaces need root and iproute2")
-    name = f"stiefel-test-{os.getpid()}-{next(counter)}"
-    run("ip", "netns", "add", name)
+    made = []
+
+    def make():
+        made.append(f"stiefel-test-{os.getpid()}-{next(counter)}")
+        run("ip", "netns", "add", made[-1])
+        return made[-1]
+
     try:
-        yield name
+        yield make
     finally:
-        run("ip", "netns", "delete", name)
+        for name in made:
+            run("ip", "netns", "delete", name)
 
 
-def plug_in_adapter(desktop):
+@pytest.fixture
+def desktop(namespace):
+    return namespace()
+
+
+@pytest.fixture
+def laptop(namespace, desktop):
+    """A laptop that hands out its disk on lap0; its cable's other end is the desktop's eth0, with the session's MAC."""
+    name = namespace()
+    plug_in_adapter(desktop, "eth0", MAC, name, "lap0")
+    listen = ["ip", "netns", "exec", name, sys.executable, "-c", LAPTOP]
+    run("ip", "-n", name, "address", "add", "fe80::1/64", "dev", "lap0", "nodad")
+    with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "listening\n"
+        yield name
+        process.kill()
+
+
+def plug_in_adapter(desktop, name, mac, other, end):
     """Give the desktop an interface; the other end of its cable is still without power."""
-    peer = ("peer", "name", "laptop0", "address", "52:54:00:00:00:01")
-    run("ip", "-n", desktop, "link", "add", "eth0", "address", MAC, "type", "veth", *peer)
+    run("ip", "-n", other, "link", "add", end, "type", "veth", "peer", "name", name, "address", mac, "netns", desktop)
 
 
-def plug_in_cable(desktop):
-    run("ip", "-n", desktop, "link", "set", "laptop0", "up")
+def plug_in_cable(machine, end):
+    run("ip", "-n", machine, "link", "set", end, "up")
 
 
-def bring_up(desktop):
-    command = ["ip", "netns", "exec", desktop, sys.executable, "-c", BRING_UP]
+def find_laptop(desktop):
+    # Mounted in the mount namespace that `ip netns exec` makes, and gone with it.
+    home = f"/tmp/{desktop}-inner"
+    command = ["ip", "netns", "exec", desktop, sys.executable, "-c", FIND_LAPTOP, home]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_the_interface_becomes_stiefellink_with_the_address_that_follows_from_its_mac(desktop):
-    plug_in_adapter(desktop)
-    plug_in_cable(desktop)
-    with bring_up(desktop) as process:
-        output, errors = process.communicate(timeout=30)
-    assert (output, errors, process.returncode) == ("up\n", "", 0)
-    address = run("ip", "-n", desktop, "-6", "-o", "address", "show", "dev", "stiefellink")
-    assert "fe80::5054:ff:fe00:2/64" in address
+def found_laptop(desktop):
+    """Find it without a word; return what is left outside, and what the namespace looks like."""
+    with find_laptop(desktop) as process:
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    left, _, inside = output.partition("\n")
+    return left, inside
+
+
+def test_the_interface_becomes_stiefellink_in_a_namespace_of_its_own_with_the_sessions_address(desktop, laptop):
+    plug_in_cable(laptop, "lap0")
+    left, inside = found_laptop(desktop)
+    assert left == "[]"
+    assert MAC in inside
+    (address,) = [line for line in inside.splitlines() if "inet6 fe80:" in line]
+    assert "stiefellink    inet6 fe80::5054:ff:fe00:2/64" in address
     assert "tentative" not in address
-    assert MAC in run("ip", "-n", desktop, "-o", "link", "show", "dev", "stiefellink")
 
 
-def test_adapter_and_cable_may_come_late_and_each_wait_says_what_for(desktop):
-    with bring_up(desktop) as process:
-        assert process.stderr.readline() == (f"[stiefel] no network interface {MAC} yet: is the adapter plugged in?\n")
-        plug_in_adapter(desktop)
-        waiting = "[stiefel] no carrier on stiefellink: is the cable in?\n"
-        assert waiting in iter(process.stderr.readline, "")
-        plug_in_cable(desktop)
-        output, _ = process.communicate(timeout=30)
-    assert (output, process.returncode) == ("up\n", 0)
+def test_cable_may_come_late_and_the_wait_says_what_for(desktop, laptop):
+    with find_laptop(desktop) as process:
+        assert "no carrier on eth0" in process.stderr.readline()
+        plug_in_cable(laptop, "lap0")
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stiefellink" in output
 
 
-def test_a_second_attempt_finds_the_interface_under_its_new_name(desktop):
-    plug_in_adapter(desktop)
-    plug_in_cable(desktop)
-    for _ in range(2):
-        with bring_up(desktop) as process:
-            assert process.communicate(timeout=30)[0] == "up\n"
+def test_an_adapter_may_come_late_and_have_another_mac(namespace, desktop):
+    with find_laptop(desktop) as process:
+        assert "no wired network adapter is there yet" in process.stderr.readline()
+        laptop = namespace()
+        plug_in_adapter(desktop, "eth7", "62:e9:00:00:00:07", laptop, "lap0")
+        run("ip", "-n", laptop, "address", "add", "fe80::1/64", "dev", "lap0", "nodad")
+        plug_in_cable(laptop, "lap0")
+        # Nobody listens there: that it says so is an answer, too.
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stiefellink    inet6 fe80::5054:ff:fe00:2/64" in output
+    assert "62:e9:00:00:00:07" in output
+
+
+def test_the_interface_is_the_one_on_which_the_laptop_answers_whatever_its_mac(namespace, desktop, laptop):
+    stranger = namespace()
+    run("ip", "-n", desktop, "link", "set", "eth0", "address", "52:54:00:00:00:99")
+    plug_in_adapter(desktop, "eth1", MAC, stranger, "str0")
+    plug_in_cable(stranger, "str0")
+    plug_in_cable(laptop, "lap0")
+    left, inside = found_laptop(desktop)
+    assert left == "['eth1']"
+    assert "52:54:00:00:00:99" in inside
 
 
 def test_the_tunnel_sends_to_the_laptop_on_the_cable_and_takes_only_its_address():
@@ -135,15 +195,14 @@ def test_what_ip_refuses_is_said():
         netdev.ip("link", "set", "dev", "stiefel-none", "up")
 
 
-def test_a_failing_step_is_repeated_until_it_works_and_each_reason_said_once(monkeypatch, capsys):
-    monkeypatch.setattr(attach, "RETRY_SECONDS", 0)
+def test_a_failing_step_is_repeated_until_it_works_and_each_reason_said_once(capsys):
     failures = iter(["first", "first", "second"])
 
     def step():
         for reason in failures:
             raise LinkFailed(reason)
 
-    attach.insist(step, debug=False)
+    attach.insist(step, lambda seconds: None, debug=False)
     said = capsys.readouterr().err
     assert said.count("first") == said.count("second") == 1
 
@@ -153,21 +212,22 @@ def test_with_debug_the_first_failure_ends_it():
         raise LinkFailed("broken")
 
     with pytest.raises(LinkFailed):
-        attach.insist(step, debug=True)
+        attach.insist(step, lambda seconds: None, debug=True)
 
 
 @pytest.fixture
 def run_folder(monkeypatch, tmp_path):
     monkeypatch.setattr(attach, "IN_TARGET", tmp_path / "stiefel/session.json")
     monkeypatch.setattr(attach, "RUN_SYSTEMD", tmp_path / "systemd")
+    monkeypatch.setattr(attach, "HUNG_TASKS", tmp_path / "hung_task_timeout_secs")
     return tmp_path
 
 
-def test_the_target_knows_its_session_but_no_key(run_folder):
+def test_the_target_knows_its_session_but_nothing_that_gets_the_disk(run_folder):
     attach.leave_word(SESSION)
     left = run_folder / "stiefel/session.json"
     assert stat.S_IMODE(left.stat().st_mode) == 0o600
-    assert not any(key in left.read_text() for key in KEYS[1:])
+    assert not any(secret in left.read_text() for secret in [*KEYS[1:], SESSION.nbd.export])
     assert SESSION.release.token in left.read_text()
 
 
@@ -178,6 +238,13 @@ def test_the_target_does_not_sleep(run_folder):
     assert {"AllowSuspend=no", "AllowHibernation=no"} <= set(sleep.splitlines())
 
 
+def test_whoever_waits_for_the_laptop_is_not_reported_as_hung(run_folder):
+    attach.HUNG_TASKS.write_text("120")
+    attach.leave_word(SESSION)
+    assert attach.HUNG_TASKS.read_text() == "0"
+    attach.HUNG_TASKS.unlink()
+
+
 def test_attach_leaves_nothing_that_changes_what_others_in_an_initrd_do(run_folder):
     """F47: with /run/systemd/system there, lvm2 hands the activation of root to a systemd that does not run."""
     attach.leave_word(SESSION)
@@ -186,7 +253,35 @@ def test_attach_leaves_nothing_that_changes_what_others_in_an_initrd_do(run_fold
     assert not (run_folder / "systemd/system").exists()
 
 
-def test_without_a_session_there_is_one_clear_message(monkeypatch, tmp_path, capsys):
+def test_without_a_session_there_is_one_clear_message_and_the_desktop_restarts(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(attach, "IN_INITRD", tmp_path / "session.json")
+    restarts = []
+    monkeypatch.setattr(attach, "restart", restarts.append)
     assert attach.main() == 1
     assert "from the stick again" in capsys.readouterr().err
+    assert restarts == [attach.RESTART_SECONDS]
+
+
+def test_what_cannot_succeed_is_not_tried_again():
+    tries = []
+
+    def step():
+        tries.append(1)
+        raise DiskRefused("it is read-only")
+
+    with pytest.raises(DiskRefused):
+        attach.insist(step, lambda seconds: None, debug=False)
+    assert len(tries) == 1
+
+
+def test_a_laptop_that_knows_no_such_session_is_asked_for_a_minute_only(monkeypatch, capsys):
+    clock = itertools.count(0, 5)
+    monkeypatch.setattr(attach.time, "monotonic", lambda: next(clock))
+
+    def step():
+        raise DiskWithheld("it knows no such export")
+
+    with pytest.raises(DiskWithheld):
+        attach.insist(step, lambda seconds: None, debug=False)
+    assert next(clock) >= attach.WITHHELD_SECONDS
+    assert capsys.readouterr().err.count("no such export") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stiefel_agent.machine.link import eui64_address
+from stiefel_agent.machine.netdev import eui64_address
 
 SOURCE = Path(__file__).parents[1] / "src"
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stiefel_agent.errors import DiskRefused, DiskUnreachable
-from stiefel_agent.machine import genl
+from stiefel_agent.errors import DiskRefused, DiskUnreachable, DiskWithheld
+from stiefel_agent.machine import genl, netlink
 from stiefel_agent.target import nbd
 
 needs_nbdkit = pytest.mark.skipif(not shutil.which("nbdkit"), reason="nbdkit is not installed")
@@ -91,10 +91,33 @@ def test_a_read_only_disk_is_refused(serve):
 
 
 @needs_nbdkit
-def test_an_unknown_export_is_refused(serve):
+def test_an_unknown_export_is_withheld(serve):
     port = serve("--filter=exportname", "memory", "1M", "exportname=other", "exportname-strict=true")
-    with pytest.raises(DiskRefused):
+    with pytest.raises(DiskWithheld, match="no such export"):
         dial_all(port)
+
+
+@needs_nbdkit
+def test_one_connection_too_many_is_withheld_until_another_ends(serve):
+    port = serve("--filter=limit", "memory", "1M", "limit=1")
+    first, _ = nbd.dial("::1", port, "disk")
+    with first, pytest.raises(DiskUnreachable):
+        nbd.dial("::1", port, "disk")
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "words"),
+    [
+        (2, DiskRefused, "may not"),
+        (5, DiskRefused, "TLS"),
+        (6, DiskWithheld, "no such export"),
+        (7, DiskUnreachable, "about to stop"),
+        (99, DiskRefused, "error 99"),
+    ],
+)
+def test_an_error_reply_is_said_in_words_and_with_the_laptops_own(number, error, words):
+    with pytest.raises(error, match=f"{words}.*: its own words"):
+        negotiate_with(GREETING + reply((1 << 31) + number, b"its own words"))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +184,6 @@ def test_information_is_taken_in_any_order_and_the_unknown_is_skipped():
         b"NBDMAGIC\x00\x00\x42\x02\x81\x86\x12\x53" + bytes(10),  # the old style negotiation
         b"NBDMAGICIHAVEOPT\x00\x00",
         GREETING + reply(1, b""),
-        GREETING + reply((1 << 31) + 6, b"no such export"),
         GREETING + struct.pack(">QIII", 0x3E889045565A9, 7, 3, 1 << 31),
     ],
 )
@@ -188,45 +210,44 @@ def test_the_request_for_the_export_is_the_protocol_documents():
 
 @pytest.mark.skipif(struct.pack("=H", 1) != struct.pack("<H", 1), reason="the vector is little-endian")
 def test_the_connect_message_is_the_kernels():
-    payload = nbd.connect_attributes(0, nbd.Export(1 << 20, 0x10D), 4096, [5, 6], "disk")
-    assert genl.request(0x21, nbd.NBD_CMD_CONNECT, 9, payload).hex(" ", -4) == " ".join(
+    payload = genl.command(nbd.NBD_CMD_CONNECT, nbd.connect_attributes(0, nbd.Export(1 << 20, 0x10D), 4096, [5, 6]))
+    assert netlink.request(0x21, netlink.NLM_F_ACK, 9, payload).hex(" ", -4) == " ".join(
         (
-            "80000000 21000500 09000000 00000000",  # nlmsghdr: length, family, REQUEST | ACK, sequence
+            "74000000 21000500 09000000 00000000",  # nlmsghdr: length, family, REQUEST | ACK, sequence
             "01010000",  # genlmsghdr: NBD_CMD_CONNECT, version 1
             "08000100 00000000",  # INDEX
             "0c000200 00001000 00000000",  # SIZE_BYTES
             "0c000300 00100000 00000000",  # BLOCK_SIZE_BYTES
-            "0c000400 008d2700 00000000",  # TIMEOUT
+            "0c000400 1e000000 00000000",  # TIMEOUT
             "0c000500 0d010000 00000000",  # SERVER_FLAGS
             "0c000800 0003cc12 00000000",  # DEAD_CONN_TIMEOUT
-            "09000a00 6469736b 00000000",  # BACKEND_IDENTIFIER, padded
             "1c000780 0c000180 08000100 05000000 0c000180 08000100 06000000",  # SOCKETS of SOCK_ITEM of SOCK_FD
         )
     )
 
 
 def test_the_kernel_answers_our_netlink():
-    with genl.GenericNetlink() as netlink:
-        assert netlink.family("nlctrl") == genl.GENL_ID_CTRL
+    with genl.GenericNetlink() as kernel:
+        assert kernel.family("nlctrl") == genl.GENL_ID_CTRL
         with pytest.raises(OSError) as refused:
-            netlink.family("stiefel-none")
+            kernel.family("stiefel-none")
         assert refused.value.errno == errno.ENOENT
-        assert netlink.family("nlctrl") == genl.GENL_ID_CTRL
+        assert kernel.family("nlctrl") == genl.GENL_ID_CTRL
 
 
 @given(st.dictionaries(st.integers(0, 0x3FFF), st.binary(max_size=30)))
 def test_attributes_are_read_back(wanted):
-    assert genl.attributes(b"".join(genl.attribute(*item) for item in wanted.items())) == wanted
+    assert netlink.attributes(b"".join(netlink.attribute(*item) for item in wanted.items())) == wanted
 
 
 @given(st.binary(max_size=80))
 def test_any_netlink_bytes_are_read_without_an_exception(data):
-    genl.attributes(data)
-    assert all(len(body) <= len(data) for _, _, body in genl.messages(data))
+    netlink.attributes(data)
+    assert all(len(body) <= len(data) for _, _, body in netlink.messages(data))
 
 
 def test_a_kernel_without_nbd_is_said_in_our_words():
     if Path("/sys/module/nbd").exists():
         pytest.skip("this kernel has nbd")
-    with pytest.raises(DiskRefused, match="nbd driver"):
-        nbd.connect(0, nbd.Export(1 << 20, 0x10D), 512, [0], "disk")
+    with genl.GenericNetlink() as kernel, pytest.raises(DiskRefused, match="nbd driver"):
+        nbd.connect(kernel, 0, nbd.Export(1 << 20, 0x10D), 512, [0])

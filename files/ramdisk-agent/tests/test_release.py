@@ -40,6 +40,8 @@ def target(monkeypatch, tmp_path):
     monkeypatch.setattr(release, "IN_TARGET", tmp_path / "session.json")
     monkeypatch.setattr(release, "DISK", tmp_path / "disk")
     monkeypatch.setattr(Session, "server_host", "::1")
+    monkeypatch.setattr(release, "KEEPER", tmp_path / "keeper.pid")
+    (tmp_path / "keeper.pid").write_text(f"{os.getpid()}\n")
 
     def become(port):
         session = Session("52:54:00:00:00:02", "fe80::1", None, Nbd(10809, "disk", 4, 512), Release(port, TOKEN))
@@ -83,6 +85,15 @@ def test_a_laptop_that_is_gone_is_reported(target, flushed, capsys):
     target(port)
     assert release.main() == 1
     assert "could not be told" in capsys.readouterr().err
+
+
+def test_without_a_keeper_there_is_no_way_to_the_laptop_and_that_is_said(target, flushed, tmp_path, capsys):
+    laptop = Laptop(b"ok\n")
+    target(laptop.port)
+    (tmp_path / "keeper.pid").unlink()
+    assert release.main() == 1
+    assert "nobody keeps the cable" in capsys.readouterr().err
+    assert laptop.heard == b""
 
 
 def test_the_token_is_never_shown(target, flushed, capsys):

@@ -267,3 +267,10 @@ def test_dracut_makes_the_laptops_own_initramfs_for_the_laptop_even_on_a_desktop
         dracut --quiet --force --hostonly /tmp/own.img "$(ls /lib/modules)"; lsinitrd /tmp/own.img
         """).stdout
     assert {"nvme", "ahci", "sd_mod", "usb-storage"} <= set(re.findall(r"/([\w-]+)\.ko", made))
+
+
+def test_the_attach_script_finds_all_it_needs_in_the_initrd(initrd, laptop):
+    """A module or a shared library too few would be a traceback on the desktop's screen."""
+    program = "import sys; sys.path.insert(0, '/usr/lib/stiefel'); import stiefel_agent.target.attach"
+    done = laptop.run(f'chroot /unpacked /usr/bin/python3 -ISB -c "{program}"')
+    assert done.returncode == 0, done.stdout

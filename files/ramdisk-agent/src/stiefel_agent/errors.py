@@ -19,12 +19,20 @@ class LinkFailed(StiefelError):
     """The cable's network interface could not be set up."""
 
 
+class LaptopSilent(StiefelError):
+    """The laptop is not reached. Is the cable in, and is the laptop on?"""
+
+
 class TunnelFailed(StiefelError):
     """The encrypted tunnel to the laptop could not be set up."""
 
 
 class DiskUnreachable(StiefelError):
     """The laptop does not hand out its disk yet. Is it still showing that it waits for the desktop?"""
+
+
+class DiskWithheld(DiskUnreachable):
+    """The laptop does not give its disk to this session. Was the session ended there?"""
 
 
 class DiskRefused(StiefelError):

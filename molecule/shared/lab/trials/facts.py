@@ -28,6 +28,8 @@ class Facts:
     is_target: bool
     failed_units: list[str]
     recovered: list[str]  # lines that tell of an unclean filesystem
+    cable: list[str]  # interfaces in the cable's own network namespace
+    nobody_reached: list[str]  # disk, NBD and release ports that answered a process that is not root
     written_sha256: str  # of the file that `write_something` made; empty when there is none
 
 
@@ -51,13 +53,14 @@ def target_checks(laptop: Facts, target: Facts, *, encrypted: bool) -> dict[str,
         "its root is the laptop's filesystem": target.root_uuid == laptop.root_uuid != "",
         "its root comes over the cable": target.root_device.startswith("/dev/nbd0"),
         "it knows that it is a target": target.is_target and not laptop.is_target,
-        f"the cable's interface is called {LINK}": LINK in target.interfaces,
+        f"the cable is {LINK}, in a network namespace of its own": LINK in target.cable,
+        "the target's own network does not see it": not {LINK, TUNNEL} & set(target.interfaces),
+        "nobody but root gets at the disk or the release": not target.nobody_reached,
         "NetworkManager runs": target.network_manager == "active",
-        "NetworkManager leaves the cable and the tunnel alone": not {LINK, TUNNEL} & target.managed.keys(),
         "NetworkManager looks after the other interface": "connected" in target.managed.values(),
         "autokexec does not run": target.autokexec != "active",
         "no unit failed": not target.failed_units,
-        f"encryption is {'on' if encrypted else 'off'}": (TUNNEL in target.interfaces) == encrypted,
+        f"encryption is {'on' if encrypted else 'off'}": (TUNNEL in target.cable) == encrypted,
     }
 
 

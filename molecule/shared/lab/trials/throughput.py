@@ -27,7 +27,9 @@ OPEN = "nft insert rule inet stiefel input iifname stiefeltunnel accept; iperf3 
 
 def iperf3(target: Machine, *options: str) -> float:
     """MB/s that iperf3 gets between target and laptop."""
-    said = target.ssh(f"iperf3 --json -c {SERVER} -t {SECONDS} {' '.join(options)}", seconds=SECONDS * 10)
+    said = target.ssh(
+        f"sudo ip netns exec stiefel iperf3 --json -c {SERVER} -t {SECONDS} {' '.join(options)}", seconds=SECONDS * 10
+    )
     rate: float = json.loads(said)["end"]["sum_received"]["bits_per_second"]
     return rate / 8e6
 

@@ -1,61 +1,63 @@
-"""Generic netlink, as much as the nbd driver needs. Sources: netlink(7), linux/netlink.h, genetlink.h."""
+"""Generic netlink, as much as the drivers nbd and WireGuard need. Sources: linux/genetlink.h."""
 
-import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
 from typing import Self
 
+from stiefel_agent.machine.netlink import Netlink, attribute, attributes, messages
+
 NETLINK_GENERIC = 16
-NLM_F_REQUEST, NLM_F_ACK = 1, 4
-NLMSG_ERROR = 2
-NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
-GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 16, 3, 1, 2
+GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 3
+CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_ATTR_MCAST_GROUPS = 1, 2, 7
+CTRL_ATTR_MCAST_GRP_NAME, CTRL_ATTR_MCAST_GRP_ID = 1, 2
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 
 
-def attribute(kind: int, payload: bytes) -> bytes:
-    """Return one attribute, padded to four bytes."""
-    length = 4 + len(payload)
-    return struct.pack("=HH", length, kind) + payload + bytes(-length % 4)
+def command(number: int, payload: bytes) -> bytes:
+    """Return the body of a request: version 1 of the family's interface, and its attributes."""
+    return struct.pack("=BBH", number, 1, 0) + payload
 
 
-def attributes(data: bytes) -> dict[int, bytes]:
-    """Return a list of attributes by kind; the last of a kind wins, a torn one ends the list."""
-    found = {}
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if not 4 <= length <= len(data):
-            break
-        found[kind & NLA_TYPE_MASK] = data[4:length]
-        data = data[(length + 3) & ~3 :]
-    return found
-
-
-def request(family: int, command: int, sequence: int, payload: bytes) -> bytes:
-    """Return a request that asks for an acknowledgement; version 1 of the family's interface."""
-    header = struct.pack("=IHHII", 20 + len(payload), family, NLM_F_REQUEST | NLM_F_ACK, sequence, 0)
-    return header + struct.pack("=BBH", command, 1, 0) + payload
-
-
-def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield type, sequence number and body of each whole message in what one recv() returned."""
-    while len(data) >= 16:
-        length, kind, _flags, sequence, _port = struct.unpack_from("=IHHII", data)
-        if not 16 <= length <= len(data):
-            return
-        yield kind, sequence, data[16:length]
-        data = data[(length + 3) & ~3 :]
-
-
-class GenericNetlink:
-    """A generic netlink socket, one request at a time: a context manager."""
+class GenericNetlink(Netlink):
+    """A generic netlink socket: a context manager."""
 
     def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        super().__init__(NETLINK_GENERIC)
+
+    def ask(self, family: int, number: int, payload: bytes) -> dict[int, bytes]:
+        """Send a family's command, return the attributes of its answer (none if it was only acknowledged).
+
+        Raises:
+            OSError: the kernel's refusal.
+        """
+        answers = self.call(family, command(number, payload))
+        return attributes(answers[-1][4:]) if answers else {}
+
+    def family(self, name: str) -> int:
+        """Return a family's number; OSError if the kernel has none of this name."""
+        return int.from_bytes(self._family(name)[CTRL_ATTR_FAMILY_ID], sys.byteorder)
+
+    def group(self, family: str, name: str) -> int:
+        """Return the number of a family's multicast group; OSError if there is no such family, KeyError no group."""
+        for item in attributes(self._family(family)[CTRL_ATTR_MCAST_GROUPS]).values():
+            group = attributes(item)
+            if group[CTRL_ATTR_MCAST_GRP_NAME].rstrip(b"\0") == name.encode():
+                return int.from_bytes(group[CTRL_ATTR_MCAST_GRP_ID], sys.byteorder)
+        raise KeyError(name)
+
+    def _family(self, name: str) -> dict[int, bytes]:
+        return self.ask(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attribute(CTRL_ATTR_FAMILY_NAME, name.encode() + b"\0"))
+
+
+class Announcements:
+    """What a generic netlink family announces to everybody: a context manager with a file descriptor for select."""
+
+    def __init__(self, group: int) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._socket = socket.socket(socket.AF_NETLINK, kind, NETLINK_GENERIC)
         self._socket.bind((0, 0))
-        self._sequence = 0
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def __enter__(self) -> Self:
         return self
@@ -63,28 +65,14 @@ class GenericNetlink:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def call(self, family: int, command: int, payload: bytes) -> dict[int, bytes]:
-        """Send a request, return the attributes of its answer (none if the kernel only acknowledged).
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._socket.fileno()
 
-        Raises:
-            OSError: the kernel's refusal.
-        """
-        self._sequence += 1
-        self._socket.sendall(request(family, command, self._sequence, payload))
-        answer: dict[int, bytes] = {}
-        while True:
-            for kind, sequence, body in messages(self._socket.recv(65536)):
-                if sequence != self._sequence:
-                    continue
-                if kind != NLMSG_ERROR:
-                    answer = attributes(body[4:])
-                    continue
-                (code,) = struct.unpack_from("=i", body)
-                if code:
-                    raise OSError(-code, os.strerror(-code))
-                return answer
-
-    def family(self, name: str) -> int:
-        """Return a family's number; OSError if the kernel has none of this name."""
-        answer = self.call(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attribute(CTRL_ATTR_FAMILY_NAME, name.encode() + b"\0"))
-        return int.from_bytes(answer[CTRL_ATTR_FAMILY_ID], sys.byteorder)
+    def read(self) -> list[tuple[int, dict[int, bytes]]]:
+        """Return command and attributes of what was announced since; what was lost in a flood is not there."""
+        try:
+            data = self._socket.recv(65536)
+        except OSError:
+            return []
+        return [(body[0], attributes(body[4:])) for _, _, body in messages(data) if len(body) >= 4]

@@ -7,7 +7,6 @@ import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Self
 
@@ -66,13 +65,6 @@ def wired() -> list[Wired]:
     return found
 
 
-def eui64_address(mac: str) -> str:
-    """Return the link-local address that follows from a MAC (RFC 4291, appendix A)."""
-    raw = bytes.fromhex(mac.replace(":", ""))
-    identifier = bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:]
-    return str(IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
-
-
 def make_reachable(interface: Wired) -> None:
     """See that a desktop at this interface's cable can be heard and answered, whoever else manages the interface.
 
@@ -85,7 +77,7 @@ def make_reachable(interface: Wired) -> None:
             netdev.ip("link", "set", "dev", interface.name, "up")
         elif interface.carrier and interface.address is None:
             _speak_ipv6(netdev.IPV6_CONF / interface.name)
-            address = f"{eui64_address(interface.mac)}/64"
+            address = f"{netdev.eui64_address(interface.mac)}/64"
             netdev.ip("address", "replace", address, "dev", interface.name, "scope", "link", "nodad")
 
 

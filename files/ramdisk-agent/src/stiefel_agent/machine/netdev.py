@@ -2,16 +2,12 @@
 
 import select
 import socket
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from stiefel_agent.errors import LinkFailed, TunnelFailed
 from stiefel_agent.machine import program
-
-T = TypeVar("T")
 
 # linux/rtnetlink.h: groups of link changes and of IPv6 address changes
 RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
@@ -47,18 +43,11 @@ def wg_setconf(interface: str, configuration: str) -> None:
 
 
 def exists(interface: str) -> bool:
-    """Is there an interface of this name?"""
-    return (SYS_NET / interface).exists()
-
-
-def find_by_mac(mac: str) -> str | None:
-    """Return the name of the interface with this address (lower case); hardware before bridges."""
-    found = []
-    for folder in SYS_NET.iterdir():
-        with suppress(OSError):  # it may vanish while we look
-            if (folder / "address").read_text().strip() == mac:
-                found.append((not (folder / "device").exists(), folder.name))
-    return min(found)[1] if found else None
+    """Is there an interface of this name, in our network namespace? /sys shows another one's to a guest."""
+    try:
+        return bool(socket.if_nametoindex(interface))
+    except OSError:
+        return False
 
 
 def has_carrier(interface: str) -> bool:
@@ -86,21 +75,11 @@ def has_address(interface: str, address: str) -> bool:
     return any(fields[0] == wanted and fields[5] == interface for fields in lines)
 
 
-def prepare_link(interface: str, name: str) -> None:
-    """Rename an interface and bring it up with the link-local address that follows from its MAC (EUI-64).
-
-    Duplicate address detection is off: two machines with two different MACs share the cable, and it would
-    cost each start one to two seconds.
-
-    Raises:
-        LinkFailed: with what ip said.
-    """
-    ip("link", "set", "dev", interface, "down")
-    if interface != name:
-        ip("link", "set", "dev", interface, "name", name)
-    ip("link", "set", "dev", name, "addrgenmode", "eui64")
-    (IPV6_CONF / name / "accept_dad").write_text("0")
-    ip("link", "set", "dev", name, "up")
+def eui64_address(mac: str) -> str:
+    """Return the link-local address that follows from a MAC (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes([raw[0] ^ 2]) + raw[1:3] + b"\xff\xfe" + raw[3:]
+    return socket.inet_ntop(socket.AF_INET6, b"\xfe\x80" + bytes(6) + identifier)
 
 
 def socket_address(host: str, port: int) -> tuple[str, int, int, int]:
@@ -148,18 +127,6 @@ class LinkEvents:
         if ready:
             self.drain()
         return bool(ready)
-
-    def wait_for(self, look: Callable[[], T | None], remind: Callable[[], None], seconds: float) -> T:
-        """Look after each change until look() returns something, and return that; never give up.
-
-        remind() is called each time that so many seconds have gone by in vain.
-        """
-        reminder = time.monotonic() + seconds
-        while (found := look()) is None:
-            if not self.wait(reminder - time.monotonic()) and time.monotonic() >= reminder:
-                remind()
-                reminder += seconds
-        return found
 
 
 def udev_settle() -> None:

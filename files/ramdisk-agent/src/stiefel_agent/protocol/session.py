@@ -20,6 +20,9 @@ IN_INITRD = Path("/etc/stiefel/session.json")
 IN_TARGET = Path("/run/stiefel/session.json")
 """The copy without keys that attach leaves; it exists if and only if this system is a target."""
 
+KEEPER = Path("/run/stiefel/keeper.pid")
+"""The number of the process that keeps the cable's network namespace, and the disk in it."""
+
 LINK = "stiefellink"
 TUNNEL = "stiefeltunnel"
 VERSION = 1
@@ -80,17 +83,21 @@ class WireGuard:
 
 @dataclass(frozen=True)
 class Nbd:
-    """The export: TCP port, name (at most 255 bytes), number of connections, logical sector size in bytes."""
+    """The export: TCP port, name (at most 255 bytes), number of connections, logical sector size in bytes.
+
+    Whoever knows the name gets the disk: it is None in the copy that stays in the running target, and only there.
+    """
 
     port: int
-    export: str = field(repr=False)
+    export: str | None = field(repr=False)
     connections: int
     block_size: int
 
     def __post_init__(self) -> None:
         _demand_port(self.port, "nbd.port")
-        _demand(isinstance(self.export, str), "nbd.export is not text")
-        _demand(0 < len(self.export.encode(errors="replace")) < 256, "nbd.export is empty or too long")
+        if self.export is not None:
+            _demand(isinstance(self.export, str), "nbd.export is not text")
+            _demand(0 < len(self.export.encode(errors="replace")) < 256, "nbd.export is empty or too long")
         counted = type(self.connections) is int and 0 < self.connections <= 16
         _demand(counted, "nbd.connections is not 1 to 16")
         # The kernel takes powers of two from 512 bytes to one page (nbd.c, nbd_is_valid_blksize).
@@ -134,17 +141,22 @@ class Session:
         """Where disk and release are reached: the tunnel's far end, or the laptop's address on the cable."""
         return self.wireguard.peer_address if self.wireguard else f"{self.server}%{LINK}"
 
-    def redacted(self) -> "Session":
+    def without_keys(self) -> "Session":
         """Return a copy without the private and the pre-shared key."""
-        if self.wireguard is None:
-            return self
-        return replace(self, wireguard=replace(self.wireguard, private_key=None, preshared_key=None))
+        wireguard = self.wireguard and replace(self.wireguard, private_key=None, preshared_key=None)
+        return replace(self, wireguard=wireguard)
+
+    def redacted(self) -> "Session":
+        """Return a copy without all that gets the disk: the keys, and the export's name."""
+        return replace(self.without_keys(), nbd=replace(self.nbd, export=None))
 
     def to_json(self) -> str:
         """Return what parse() (or, for a redacted copy, parse(..., redacted=True)) reads back."""
         document: dict[str, Any] = {"version": VERSION, **asdict(self)}
         if self.wireguard and self.wireguard.private_key is None:
             del document["wireguard"]["private_key"], document["wireguard"]["preshared_key"]
+        if self.nbd.export is None:
+            del document["nbd"]["export"]
         return json.dumps(document, indent=2) + "\n"
 
 
@@ -173,10 +185,13 @@ def parse(text: str | bytes, *, redacted: bool = False) -> Session:
         names = {"peer_public_key", "port", "address", "peer_address"} | keys
         wireguard = WireGuard(**_members(wireguard, names, "wireguard"))
         _demand(redacted or wireguard.private_key is not None, "wireguard.private_key is missing")
+    secret = set() if redacted else {"export"}
+    nbd = _members(members["nbd"], {"port", "connections", "block_size"} | secret, "nbd")
+    _demand(redacted or nbd["export"] is not None, "nbd.export is missing")
     return Session(
         mac=members["mac"],
         server=members["server"],
         wireguard=wireguard,
-        nbd=Nbd(**_members(members["nbd"], {"port", "export", "connections", "block_size"}, "nbd")),
+        nbd=Nbd(**{"export": None, **nbd}),
         release=Release(**_members(members["release"], {"port", "token"}, "release")),
     )

@@ -3,26 +3,38 @@
 It waits for as long as it takes, for a person can plug the cable in; each wait says what for.
 """
 
+import ctypes
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from stiefel_agent.errors import DiskRefused, LinkFailed, SessionInvalid, StiefelError
+from stiefel_agent.errors import DiskRefused, DiskWithheld, LinkFailed, SessionInvalid, StiefelError
 from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import netdev, tunnel
 from stiefel_agent.protocol.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
-from stiefel_agent.target import nbd
+from stiefel_agent.target import cable, keeper, nbd
+from stiefel_agent.target.cable import Cable, answers, silent
+
+T = TypeVar("T")
 
 DEVICE_INDEX = 0
-REMIND_SECONDS = 10
 RETRY_SECONDS = 5
+WITHHELD_SECONDS = 60
+"""How long a laptop may say that it knows no such session: connections of an earlier try take a while to end."""
+RESTART_SECONDS = 60
+"""How long the reason can be read before the desktop starts anew."""
+RB_AUTOBOOT = 0x01234567
+"""reboot(2)"""
 KEEPALIVE_SECONDS = 10
 """How often the laptop hears of a silent target: it must know where to send, and that somebody is there."""
 
 SLEEP_CONF = "[Sleep]\nAllowSuspend=no\nAllowHibernation=no\nAllowSuspendThenHibernate=no\nAllowHybridSleep=no\n"
 RUN_SYSTEMD = Path("/run/systemd")
+HUNG_TASKS = Path("/proc/sys/kernel/hung_task_timeout_secs")
 
 
 def load_modules(session: Session) -> None:
@@ -35,35 +47,6 @@ def load_modules(session: Session) -> None:
         done = subprocess.run(["modprobe", *module.split()], capture_output=True, text=True, check=False)
         if done.returncode:
             raise LinkFailed(f"modprobe {module}: {done.stderr.strip()}")
-
-
-def bring_up_link(session: Session) -> None:
-    """Find the desktop's interface by its MAC, make it `stiefellink`, wait for the cable and for its address.
-
-    Raises:
-        LinkFailed: the interface refused.
-    """
-    with netdev.LinkEvents() as events:
-        events.wait_for(
-            lambda: netdev.find_by_mac(session.mac),
-            lambda: say(f"no network interface {session.mac} yet: is the adapter plugged in?"),
-            REMIND_SECONDS,
-        )
-        netdev.udev_settle()
-        found = netdev.find_by_mac(session.mac)
-        if found is None:
-            raise LinkFailed(f"the interface {session.mac} has vanished again")
-        netdev.prepare_link(found, LINK)
-        events.wait_for(
-            lambda: netdev.has_carrier(LINK) or None,
-            lambda: say(f"no carrier on {LINK}: is the cable in?"),
-            REMIND_SECONDS,
-        )
-        events.wait_for(
-            lambda: netdev.link_local_address(LINK),
-            lambda: say(f"{LINK} has no link-local address yet: is IPv6 switched off?"),
-            REMIND_SECONDS,
-        )
 
 
 def wireguard_configuration(wireguard: WireGuard, server: str) -> str:
@@ -80,47 +63,85 @@ PersistentKeepalive = {KEEPALIVE_SECONDS}
 
 
 def bring_up_tunnel(session: Session) -> None:
-    """Make `stiefeltunnel`; with encryption off there is none.
+    """Make `stiefeltunnel` over `stiefellink`; with encryption off there is none.
 
     Raises:
         LinkFailed: with what ip said; TunnelFailed: with what wg said.
     """
-    wireguard = session.wireguard
-    if wireguard is None:
-        say("this session is not encrypted: whoever is on the cable can read and change the disk's data")
-        return
-    configuration = wireguard_configuration(wireguard, session.server)
-    tunnel.create(configuration, wireguard.address, wireguard.peer_address)
+    if wireguard := session.wireguard:
+        configuration = wireguard_configuration(wireguard, session.server)
+        tunnel.create(configuration, wireguard.address, wireguard.peer_address)
 
 
-def attach_disk(session: Session) -> None:
-    """Make /dev/nbd0 of the laptop's disk, and see that the kernel knows its size and its partitions.
+def reached(session: Session, way: Cable) -> bool:
+    """Say whether the laptop answers at the other end of what is plugged in."""
+    if not way.has_carrier():
+        return False
+    bring_up_tunnel(session)
+    return answers(session, cable.ANSWER_SECONDS)
+
+
+def find_laptop(session: Session, way: Cable) -> None:
+    """Try one wired interface after the other until the laptop answers.
+
+    The one that the session came over is the first; but another kernel may give an adapter another MAC, and two may
+    have the same.
 
     Raises:
-        DiskUnreachable, DiskRefused: no server yet, or not a disk to boot from.
+        LaptopSilent: none of them leads to the laptop.
+        LinkFailed, TunnelFailed: an interface or the tunnel refused.
+    """
+    netdev.udev_settle()  # its own renaming must be over
+    if way.link() and reached(session, way):
+        return
+    way.unplug(LINK)
+    found = way.light_up()
+    for interface in found:
+        if not interface.carrier and interface.mac != session.mac:
+            continue
+        way.plug_in(interface)
+        if reached(session, way):
+            return
+        way.unplug(interface.name)
+    raise silent(found, answered=any(interface.carrier for interface in found))
+
+
+def attach_disk(session: Session, way: Cable) -> list[socket.socket]:
+    """Make /dev/nbd0 of the laptop's disk, and see that the kernel knows its size and its partitions.
+
+    Returns:
+        our own descriptors of the connections that the kernel has now.
+
+    Raises:
+        DiskUnreachable, DiskWithheld, DiskRefused: no server yet, or not a disk to boot from.
     """
     wanted = session.nbd
     host = session.server_host
-    connections, offered = nbd.dial_all(host, wanted.port, wanted.export, wanted.connections)
+    connections, offered = nbd.dial_all(host, wanted.port, wanted.export or "", wanted.connections)
     try:
         nbd.check(offered, wanted.block_size)
         sockets = [connection.fileno() for connection in connections]
-        nbd.connect(DEVICE_INDEX, offered, wanted.block_size, sockets, wanted.export)
-    finally:
+        nbd.connect(way.outside, DEVICE_INDEX, offered, wanted.block_size, sockets)
+    except BaseException:
         for connection in connections:
             connection.close()
+        raise
     # Opening is what makes the kernel read the partition table of a disk whose size has changed.
     with Path(f"/dev/nbd{DEVICE_INDEX}").open("rb"):
         size = 512 * int(Path(f"/sys/block/nbd{DEVICE_INDEX}/size").read_text())
     if size != offered.size:
         raise DiskRefused(f"the kernel sees {size} of {offered.size} bytes")
+    return connections
 
 
 def leave_word(session: Session) -> None:
-    """Tell the running target that it is one: a session without keys, no sleep.
+    """Tell the running target that it is one: a session without secrets, no sleep, no reports of hung tasks.
 
-    Nothing here may change what others in the initrd do; /run/systemd/system would (sd_booted(3), failure mode F47).
+    Who waits for the laptop is not hung: the keeper says why it waits, in plain words. Nothing here may change what
+    others in the initrd do; /run/systemd/system would (sd_booted(3), failure mode F47).
     """
+    if HUNG_TASKS.exists():
+        HUNG_TASKS.write_text("0")
     IN_TARGET.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     IN_TARGET.touch(mode=0o600)
     IN_TARGET.write_text(session.redacted().to_json())
@@ -129,33 +150,42 @@ def leave_word(session: Session) -> None:
     sleep_conf.write_text(SLEEP_CONF)
 
 
-def insist(step: Callable[[], None], *, debug: bool) -> None:
-    """Repeat a step until it succeeds, saying each new reason once; with debug, fail at the first."""
-    said = ""
+def insist(step: Callable[[], T], wait: Callable[[float], object], *, debug: bool) -> T:
+    """Repeat a step until it succeeds, and return its result, saying each new reason once; with debug, fail at once.
+
+    wait: waits for so many seconds, or less if something changes that may help.
+
+    Raises:
+        DiskRefused: no further try will change that.
+        DiskWithheld: after WITHHELD_SECONDS of it.
+    """
+    said, refused_since = "", None
     while True:
         try:
             return step()
+        except DiskRefused:
+            raise
         except (StiefelError, OSError) as error:
-            if debug:
+            refused_since = (refused_since or time.monotonic()) if isinstance(error, DiskWithheld) else None
+            if debug or (refused_since and time.monotonic() - refused_since >= WITHHELD_SECONDS):
                 raise
             if str(error) != said:
                 said = str(error)
                 say(f"{said} Trying again every {RETRY_SECONDS} s.")
-        with netdev.LinkEvents() as events:
-            events.wait(RETRY_SECONDS)  # sooner if something about the cable changes
+        wait(RETRY_SECONDS)
 
 
 def attach(session: Session, *, debug: bool) -> None:
-    """Go through the steps of a session; returns when /dev/nbd0 is there."""
+    """Go through the steps of a session; returns when /dev/nbd0 is there and its keeper runs."""
     start = time.monotonic()
-    for step in (
-        lambda: load_modules(session),
-        lambda: bring_up_link(session),
-        lambda: bring_up_tunnel(session),
-        lambda: attach_disk(session),
-    ):
-        insist(step, debug=debug)
-    leave_word(session)
+    load_modules(session)
+    if session.wireguard is None:
+        say("this session is not encrypted: whoever is on the cable can read and change the disk's data")
+    with Cable(session) as way:
+        insist(lambda: find_laptop(session, way), way.wait, debug=debug)
+        connections = insist(lambda: attach_disk(session, way), way.wait, debug=debug)
+        leave_word(session)
+        keeper.start(session, way, DEVICE_INDEX, connections)
     seconds = f"{time.monotonic() - start:.1f}"
     event("attached", device=f"/dev/nbd{DEVICE_INDEX}", interface=LINK, seconds=seconds)
 
@@ -172,12 +202,22 @@ def read_session() -> Session:
         raise SessionInvalid(f"{IN_INITRD}: {error.strerror}") from error
 
 
+def restart(seconds: float) -> None:
+    """Start the desktop anew after a while: nothing is mounted yet, so nothing can be lost."""
+    say(f"This desktop restarts in {seconds:.0f} s. Start it from the stick again.")
+    time.sleep(seconds)
+    ctypes.CDLL(None).reboot(RB_AUTOBOOT)
+
+
 def main() -> int:
-    """Attach; 1 and a message when this cannot succeed, or with stiefel.debug when it did not at once."""
+    """Attach. What cannot succeed is said, and the desktop restarts; with stiefel.debug the first failure is 1."""
+    debug = "stiefel.debug" in Path("/proc/cmdline").read_text().split()
     try:
-        attach(read_session(), debug="stiefel.debug" in Path("/proc/cmdline").read_text().split())
+        attach(read_session(), debug=debug)
     except (StiefelError, OSError) as error:
         say(str(error))
+        if not debug:
+            restart(RESTART_SECONDS)
         return 1
     return 0
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from stiefel_agent.errors import ReleaseFailed, StiefelError
 from stiefel_agent.face.console import event, say
+from stiefel_agent.machine import netns
 from stiefel_agent.machine.netdev import socket_address
-from stiefel_agent.protocol.session import IN_TARGET, Session, parse
+from stiefel_agent.protocol.session import IN_TARGET, KEEPER, Session, parse
 
 DISK = Path("/dev/nbd0")
 BLKFLSBUF = 0x1261
@@ -58,6 +59,22 @@ def flush_within(disk: Path, seconds: float) -> None:
         raise ReleaseFailed("the last data could not be written")
 
 
+def enter_namespace() -> None:
+    """Go where the cable is: the keeper is there, spared by systemd-shutdown, and keeps the namespace alive.
+
+    Its name in /run/netns is gone by now: systemd-shutdown has unmounted it.
+
+    Raises:
+        ReleaseFailed: there is no keeper any more.
+    """
+    try:
+        descriptor = os.open(f"/proc/{int(KEEPER.read_text())}/ns/net", os.O_RDONLY)
+    except (OSError, ValueError) as error:
+        raise ReleaseFailed(f"nobody keeps the cable: {error}") from error
+    netns.enter(descriptor)
+    os.close(descriptor)
+
+
 def hand_back(session: Session) -> None:
     """Send the token, await the laptop's ok.
 
@@ -86,6 +103,7 @@ def main() -> int:
         say("giving the disk back to the laptop")
         session = parse(IN_TARGET.read_bytes(), redacted=True)
         flush_within(DISK, FLUSH_SECONDS)
+        enter_namespace()
         hand_back(session)
     except (StiefelError, OSError) as error:
         say(str(error))

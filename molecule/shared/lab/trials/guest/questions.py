@@ -6,10 +6,14 @@ The keys are the fields of lab.trials.facts.Facts; nothing here may import anyth
 import hashlib
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 
 WRITTEN = Path("/home/anna/written-on-the-desktop")
+SESSION = Path("/run/stiefel/session.json")
+NAMESPACE = Path("/run/netns/stiefel")
+NOBODY = 65534
 RECOVERED = ("recovering journal", "recovery complete", "contains a file system with errors")
 
 
@@ -29,6 +33,64 @@ def recovered() -> list[str]:
     return [line for line in lines if any(sign in line for sign in RECOVERED)]
 
 
+def cable() -> list[str]:
+    """The interfaces in the cable's own network namespace."""
+    lines = say("nsenter", f"--net={NAMESPACE}", "ip", "-o", "link").splitlines()
+    return sorted(line.split(": ")[1].partition("@")[0] for line in lines)
+
+
+def places() -> list[tuple[str, int]]:
+    """Where the laptop hands out its disk and hears the release: in the tunnel, and on every interface's cable."""
+    session = json.loads(SESSION.read_text())
+    hosts = [f"{session['server']}%{name}" for _, name in socket.if_nameindex()]
+    hosts += [session["wireguard"]["peer_address"]] if session["wireguard"] else []
+    return [(host, session[part]["port"]) for host in hosts for part in ("nbd", "release")]
+
+
+def greetings(where: list[tuple[str, int]]) -> list[str]:
+    """Connect to each of these addresses; return those that took the connection."""
+    taken = []
+    for host, port in where:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as connection:
+            connection.settimeout(3)
+            try:
+                connection.connect(socket.getaddrinfo(host, port, socket.AF_INET6)[0][4])
+            except OSError:
+                continue
+            taken.append(f"{host} port {port}")
+    return taken
+
+
+def raw_disks() -> list[str]:
+    """The disk's devices that can be opened to read or to write."""
+    opened = []
+    for device in sorted(Path("/dev").glob("nbd0*")):
+        for mode in (os.O_RDONLY, os.O_WRONLY):
+            try:
+                os.close(os.open(device, mode))
+            except OSError:
+                continue
+            opened.append(f"{device} mode {mode}")
+    return opened
+
+
+def as_nobody() -> list[str]:
+    """What of the laptop's disk a process gets at that is not root."""
+    if not SESSION.exists():
+        return []
+    ours, theirs = os.pipe()
+    where = places()
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        os.write(theirs, json.dumps(raw_disks() + greetings(where)).encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        return list(json.loads(pipe.read()))
+
+
 def main() -> None:
     """Answer everything at once."""
     devices = dict(line.rsplit(":", 1) for line in say("nmcli", "-t", "-f", "DEVICE,STATE", "device").splitlines())
@@ -46,6 +108,8 @@ def main() -> None:
         "is_target": Path("/run/stiefel/session.json").exists(),
         "failed_units": say("systemctl", "--failed", "--plain", "--no-legend").splitlines(),
         "recovered": recovered(),
+        "cable": cable(),
+        "nobody_reached": as_nobody(),
         "written_sha256": hashlib.sha256(WRITTEN.read_bytes()).hexdigest() if WRITTEN.exists() else "",
     }
     print(json.dumps(answers))

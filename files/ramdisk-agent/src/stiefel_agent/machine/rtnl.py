@@ -1,0 +1,143 @@
+"""Network interfaces by rtnetlink(7): the target's keeper has no disk to start `ip` from.
+
+Numbers: linux/rtnetlink.h, if_link.h, if_addr.h, pkt_sched.h.
+"""
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+
+from stiefel_agent.machine.netlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_REPLACE,
+    Netlink,
+    attribute,
+    attributes,
+)
+
+NETLINK_ROUTE = 0
+RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_NEWQDISC, RTM_DELQDISC = (
+    16,
+    18,
+    20,
+    22,
+    24,
+    36,
+    37,
+)
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER, IFLA_INFO_KIND = 1, 3, 18, 28, 33, 1
+IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
+RTA_DST, RTA_OIF, TCA_KIND, TCA_OPTIONS = 1, 4, 1, 2
+IFF_UP, ARPHRD_ETHER = 1, 1
+RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
+TC_H_ROOT = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface as it is now; kind is empty for hardware, `wireguard`, `veth` ... for the others."""
+
+    index: int
+    name: str
+    mac: str
+    up: bool
+    carrier: bool
+    ethernet: bool
+    kind: str
+
+
+def decode(body: bytes) -> Interface:
+    """Return the interface of an RTM_NEWLINK message."""
+    _family, kind, index, flags, _change = struct.unpack_from("=BxHiII", body)
+    found = attributes(body[16:])
+    info = attributes(found.get(IFLA_LINKINFO, b""))
+    return Interface(
+        index=index,
+        name=found.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"),
+        mac=found.get(IFLA_ADDRESS, b"").hex(":"),
+        up=bool(flags & IFF_UP),
+        carrier=found.get(IFLA_CARRIER, b"\0") != b"\0",
+        ethernet=kind == ARPHRD_ETHER,
+        kind=info.get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace"),
+    )
+
+
+def _link(index: int, flags: int = 0, change: int = 0) -> bytes:
+    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, change)
+
+
+def _name(name: str) -> bytes:
+    return attribute(IFLA_IFNAME, name.encode() + b"\0")
+
+
+class Interfaces(Netlink):
+    """The interfaces of the network namespace in which this was opened: a context manager. All raise OSError."""
+
+    def __init__(self) -> None:
+        super().__init__(NETLINK_ROUTE)
+
+    def all(self) -> list[Interface]:
+        """Return every interface, by index."""
+        return [decode(body) for body in self.call(RTM_GETLINK, _link(0), NLM_F_DUMP)]
+
+    def find(self, name: str) -> Interface | None:
+        """Return the interface of this name, if there is one."""
+        return next((one for one in self.all() if one.name == name), None)
+
+    def addressed(self) -> set[int]:
+        """Return the indexes of interfaces with an address, IPv4 or IPv6, that is good beyond its cable."""
+        bodies = self.call(RTM_GETADDR, struct.pack("=BxxxI", socket.AF_UNSPEC, 0), NLM_F_DUMP)
+        headers = (struct.unpack_from("=BBBBI", body) for body in bodies)
+        return {index for _family, _prefix, _flags, scope, index in headers if scope == RT_SCOPE_UNIVERSE}
+
+    def set_up(self, index: int) -> None:
+        """Switch an interface on."""
+        self.call(RTM_NEWLINK, _link(index, IFF_UP, IFF_UP))
+
+    def set_down(self, index: int) -> None:
+        """Switch an interface off."""
+        self.call(RTM_NEWLINK, _link(index, 0, IFF_UP))
+
+    def move(self, index: int, namespace: int, name: str) -> None:
+        """Give an interface to another network namespace (a descriptor), where it has another name; it is off there."""
+        self.call(RTM_NEWLINK, _link(index) + attribute(IFLA_NET_NS_FD, struct.pack("=I", namespace)) + _name(name))
+
+    def add_address(self, index: int, address: str, prefix: int) -> None:
+        """Give an interface an IPv6 address, usable at once; it may be there already."""
+        packed = socket.inet_pton(socket.AF_INET6, address)
+        scope = RT_SCOPE_LINK if packed[0] == 0xFE else RT_SCOPE_UNIVERSE
+        header = struct.pack("=BBBBi", socket.AF_INET6, prefix, IFA_F_NODAD, scope, index)
+        payload = header + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+        self.call(RTM_NEWADDR, payload, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
+
+    def add_route(self, index: int, destination: str) -> None:
+        """Reach one IPv6 address by an interface."""
+        header = struct.pack(
+            "=BBBBBBBBI",
+            *(socket.AF_INET6, 128, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0),
+        )
+        packed = socket.inet_pton(socket.AF_INET6, destination)
+        payload = header + attribute(RTA_DST, packed) + attribute(RTA_OIF, struct.pack("=i", index))
+        self.call(RTM_NEWROUTE, payload, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
+
+    def hold_back(self, index: int) -> None:
+        """Refuse whatever is to be sent by an interface, to the sender's face: a pfifo(8) of no packets.
+
+        TCP takes that for a busy machine, not for a lost packet: it tries again every half second and does not back off
+        (tcp_timer.c, tcp_retransmit_timer: TCP_RESOURCE_PROBE_INTERVAL), however long it takes.
+        """
+        header = struct.pack("=BxxxiIII", socket.AF_UNSPEC, index, 0, TC_H_ROOT, 0)
+        options = attribute(TCA_KIND, b"pfifo\0") + attribute(TCA_OPTIONS, struct.pack("=I", 0))
+        self.call(RTM_NEWQDISC, header + options, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
+
+    def let_go(self, index: int) -> None:
+        """Send again what comes; nothing to do if nothing was held back."""
+        header = struct.pack("=BxxxiIII", socket.AF_UNSPEC, index, 0, TC_H_ROOT, 0)
+        try:
+            self.call(RTM_DELQDISC, header)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise

@@ -1,0 +1,148 @@
+"""The cable, seen from the target: a wired interface in a network namespace of its own, whichever leads to the laptop.
+
+Everything that reaches the disk (interface, tunnel, connections) is in the namespace `stiefel`, so that nothing in the
+target's own network can reach, filter, rename or take it: no user's process, firewall, network manager, or sysctl.
+"""
+
+import os
+import select
+import socket
+import time
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Self
+
+from stiefel_agent.errors import LaptopSilent, LinkFailed
+from stiefel_agent.machine import netdev, netns
+from stiefel_agent.machine.genl import GenericNetlink
+from stiefel_agent.machine.rtnl import Interface, Interfaces
+from stiefel_agent.protocol.session import LINK, Session
+
+CARRIER_SECONDS = 5.0
+"""How long an interface that was just switched on may take to find its cable's other end."""
+ANSWER_SECONDS = 6.0
+"""How long the laptop may take to answer: WireGuard asks again after 5 s."""
+HARDWARE = {""}
+"""Kinds of interface (rtnl.Interface.kind) that a cable can be plugged into; tests add veth."""
+
+DEFAULTS = {"disable_ipv6": 0, "addr_gen_mode": 1, "accept_dad": 0, "accept_ra": 0, "keep_addr_on_down": 1}
+"""What an interface gets that comes into the namespace (ip-sysctl): only the addresses that we give it, at once."""
+
+
+class Cable:
+    """The namespace with what is plugged into it, and the one outside, where interfaces come from.
+
+    Made outside, it enters the namespace: whoever made it stays there. `outside` is where the kernel's nbd driver
+    listens, for it knows the first namespace only (it is not `netnsok`, linux/genetlink.h).
+    """
+
+    def __init__(self, session: Session, home: Path = netns.HOME) -> None:
+        self._session = session
+        self._stack = ExitStack()
+        self._wireless = os.open(netdev.SYS_NET, os.O_PATH | os.O_CLOEXEC)
+        self._own = os.open(netns.OWN, os.O_RDONLY | os.O_CLOEXEC)
+        self._namespace = netns.create(home)
+        self.outside = self._stack.enter_context(GenericNetlink())
+        self.outer = self._stack.enter_context(Interfaces())
+        self.events = [self._stack.enter_context(netdev.LinkEvents())]
+        netns.enter(self._namespace)
+        self.inner = self._stack.enter_context(Interfaces())
+        self.events.append(self._stack.enter_context(netdev.LinkEvents()))
+        for name, value in DEFAULTS.items():
+            (netdev.IPV6_CONF / "default" / name).write_text(str(value))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        for descriptor in (self._wireless, self._own, self._namespace):
+            os.close(descriptor)
+
+    def outdoors(self) -> AbstractContextManager[None]:
+        """Be outside for a while, as long as /proc is where it was."""
+        return netns.inside(self._own)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a change of any interface, inside or outside; False when there was none within the time."""
+        ready, _, _ = select.select(self.events, [], [], seconds)
+        for events in ready:
+            events.drain()
+        return bool(ready)
+
+    def link(self) -> Interface | None:
+        """Return the interface that is plugged in, if there is one."""
+        return self.inner.find(LINK)
+
+    def candidates(self) -> list[Interface]:
+        """Return the wired interfaces outside, the one that the session came over first: its MAC is only a hint."""
+        found = [one for one in self.outer.all() if one.ethernet and one.kind in HARDWARE and not self._radio(one)]
+        return sorted(found, key=lambda one: (one.mac != self._session.mac, one.index))
+
+    def _radio(self, interface: Interface) -> bool:
+        for sign in ("wireless", "phy80211"):
+            try:
+                os.stat(f"{interface.name}/{sign}", dir_fd=self._wireless)
+            except OSError:
+                continue
+            return True
+        return False
+
+    def light_up(self) -> list[Interface]:
+        """Switch on what is off outside, for a carrier to be seen; return the candidates as they are then."""
+        for one in self.candidates():
+            if not one.up:
+                self.outer.set_up(one.index)
+        return self.candidates()
+
+    def plug_in(self, interface: Interface) -> None:
+        """Take an interface into the namespace, with the session's address. Raises LinkFailed."""
+        try:
+            self.outer.move(interface.index, self._namespace, LINK)
+            link = self.link()
+            if link is None:
+                raise LinkFailed(f"{interface.name} vanished")
+            self.inner.set_up(link.index)
+            # The session's own address: without encryption the laptop lets in no other.
+            self.inner.add_address(link.index, netdev.eui64_address(self._session.mac), 64)
+        except OSError as error:
+            raise LinkFailed(f"{interface.name}: {error.strerror}") from error
+
+    def unplug(self, name: str) -> None:
+        """Give the interface back to those outside, under its old name; it may be gone. Raises LinkFailed."""
+        if link := self.link():
+            try:
+                self.inner.move(link.index, self._own, name)
+            except OSError as error:
+                raise LinkFailed(f"{name}: {error.strerror}") from error
+
+    def has_carrier(self, seconds: float = CARRIER_SECONDS) -> bool:
+        """Say whether there is a signal on the cable, now or within so many seconds."""
+        deadline = time.monotonic() + seconds
+        while not ((link := self.link()) and link.up and link.carrier):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self.wait(left)
+        return True
+
+
+def answers(session: Session, seconds: float) -> bool:
+    """Say whether the laptop is at the other end: only it knows the tunnel's keys. A refusal is an answer, too."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as connection:
+        connection.settimeout(seconds)
+        try:
+            connection.connect(netdev.socket_address(session.server_host, session.nbd.port))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def silent(interfaces: list[Interface], answered: bool) -> LaptopSilent:
+    """Return what is wrong, in words: no adapter, no carrier, or nobody there."""
+    names = ", ".join(one.name for one in interfaces)
+    if not names:
+        return LaptopSilent("no wired network adapter is there yet")
+    return LaptopSilent(f"nobody answers on {names}" if answered else f"no carrier on {names}")

@@ -1,0 +1,299 @@
+"""The keeper: a process of the target, from the initrd to the machine's end, that sees to it that the disk stays.
+
+It keeps the cable's namespace alive, follows interfaces and connections, takes whichever wired interface leads to the
+laptop, and replaces connections that died. While root itself stands still it must not need a byte of the disk: it is
+forked from the attach program with everything loaded, starts no program, opens no file but the kernel's own (by way of
+PROC: after switch_root its `/` is the empty initramfs), and its memory is locked.
+"""
+
+import ctypes
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+
+from stiefel_agent.errors import DiskWithheld, StiefelError
+from stiefel_agent.machine import netdev, storage_daemon, wireguard
+from stiefel_agent.machine.genl import Announcements, GenericNetlink
+from stiefel_agent.machine.rtnl import Interface
+from stiefel_agent.protocol.session import KEEPER, TUNNEL, Session
+from stiefel_agent.target import nbd
+from stiefel_agent.target.cable import Cable, answers
+from stiefel_agent.target.links import Act, Event, State, after
+from stiefel_agent.target.voice import Voice
+
+NAME = "stiefel-keeper"
+TICK_SECONDS = 1.0
+"""How often at most it asks and dials."""
+ANSWER_SECONDS = 1.5
+"""A first packet that is lost is sent again after 1 s; asking anew is quicker than TCP's own third try after 3 s."""
+DIAL_SECONDS = 3.0
+"""How long one connection may take to be made and agreed upon."""
+PATIENCE = 6
+"""So many questions in vain, and another interface has its turn."""
+TRIED_SECONDS = 10.0
+"""How long an interface on which nobody answered is left alone."""
+HANDSHAKE_SECONDS = 100.0
+"""After a longer cut the tunnel begins anew: its keys are old (120 s to 180 s), and it asks every 5 s only."""
+UNKNOWN_SECONDS = 60.0
+SAY_SECONDS, REMIND_SECONDS = 3.0, 60.0
+"""When the person at the desktop hears that the laptop is not reached, and how often again."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Connections:
+    """The kernel's connections to the laptop's disk, of which the keeper holds its own descriptors."""
+
+    def __init__(self, session: Session, netlink: GenericNetlink, index: int, sockets: list[socket.socket]) -> None:
+        self._session, self._netlink, self._index = session, netlink, index
+        self._sockets = sockets
+        self.dead = 0
+        """How many the kernel has given up and not got back."""
+
+    def replace(self) -> None:
+        """Dial anew as many as are dead, and give them to the kernel.
+
+        What an old connection has not sent yet must not follow on a new one's heels: the kernel has sent, or will send,
+        the same request again, and an old write could overwrite a newer one. So it is thrown away first.
+
+        Raises:
+            DiskUnreachable, DiskWithheld, DiskRefused: see nbd.dial(); OSError: the kernel's refusal.
+        """
+        self._forget_dead()
+        wanted = self._session.nbd
+        while self.dead:
+            connection, _ = nbd.dial(self._session.server_host, wanted.port, wanted.export or "", DIAL_SECONDS)
+            nbd.reconfigure(self._netlink, self._index, [connection.fileno()])
+            self._sockets.append(connection)
+            self.dead -= 1
+
+    def _forget_dead(self) -> None:
+        living = []
+        for one in self._sockets:
+            if one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == nbd.TCP_ESTABLISHED:
+                living.append(one)
+                continue
+            abort(one)
+            one.close()
+        self._sockets = living
+
+
+def abort(connection: socket.socket) -> None:
+    """End a connection at once and for all its owners: what was not sent is thrown away (connect(2), AF_UNSPEC)."""
+    nobody = struct.pack("=H14x", socket.AF_UNSPEC)
+    _libc.connect(connection.fileno(), nobody, len(nobody))
+
+
+class Keeper:
+    """The edge of links.py: sees what happens, and does what is to be done."""
+
+    def __init__(self, session: Session, way: Cable, connections: Connections, deaths: Announcements) -> None:
+        self._session, self._way, self._connections, self._deaths = session, way, connections, deaths
+        self._voice = Voice()
+        self.state = State.WELL
+        self._since = time.monotonic()
+        self._said_at = self._ticked = 0.0
+        self._in_vain = 0
+        self._unknown_since: float | None = None
+        self._known = {one.index for one in way.candidates()}
+        self._tried: dict[int, float] = {}
+        self._newcomer: Interface | None = None
+        self._index = link.index if (link := way.link()) else 0
+        self._do: dict[Act, Callable[[], Event | None]] = {
+            Act.HOLD_BACK: self._hold_back,
+            Act.LET_GO: self._let_go,
+            Act.PLUG_OVER: self._plug_over,
+            Act.SHAKE: self._shake,
+            Act.PROVE: self._prove,
+            Act.DIAL: self._dial,
+        }
+
+    def run(self) -> None:
+        """Keep the disk for as long as the machine runs."""
+        while True:
+            self._wait()
+            for event in self._seen():
+                self._happen(event)
+            self._speak()
+
+    def _wait(self) -> None:
+        """Wait for something to happen; not longer than a tick while the laptop is not reached."""
+        sources: list[netdev.LinkEvents | Announcements] = [*self._way.events, self._deaths]
+        select.select(sources, [], [], None if self.state is State.WELL else TICK_SECONDS)
+        for source in self._way.events:
+            source.drain()
+
+    def _seen(self) -> Iterator[Event]:
+        """Yield what has happened; each is looked at when those before it are dealt with."""
+        for command, _ in self._deaths.read():
+            if command == nbd.NBD_CMD_LINK_DEAD:
+                self._connections.dead += 1
+                yield Event.CONNECTION_LOST
+        link = self._way.link()
+        carried = bool(link and link.up and link.carrier)
+        if not carried:
+            yield Event.CARRIER_LOST
+        elif link and not self._lately(link):
+            yield Event.CARRIER
+        if self.state is State.CUT and self._look_around():
+            yield Event.NEWCOMER
+        if time.monotonic() - self._ticked >= TICK_SECONDS:
+            self._ticked = time.monotonic()
+            yield Event.TICK
+
+    def _happen(self, event: Event) -> None:
+        """Go through the table; what an act leads to comes after it."""
+        waiting = [event]
+        while waiting:
+            before = self.state
+            step = after(before, waiting.pop(0))
+            self.state = step.state
+            if self.state is not before and State.WELL in (before, self.state):
+                self._changed()
+            for act in step.acts:
+                try:
+                    result = self._do[act]()
+                except (StiefelError, OSError) as error:
+                    self._voice.note(f"{act}: {error}")
+                    continue
+                waiting += [result] if result else []
+
+    def _changed(self) -> None:
+        """The laptop is not reached any more, or is again."""
+        now = time.monotonic()
+        if self.state is State.WELL:
+            self._voice.event("link_back", seconds=round(now - self._since, 1))
+            if self._said_at:
+                self._voice.tell(f"the laptop is reached again after {duration(now - self._since)}: your work goes on")
+        else:
+            self._voice.event("link_lost", carrier=self.state is not State.CUT)
+        self._since, self._said_at, self._in_vain = now, 0.0, 0
+
+    def _speak(self) -> None:
+        """Tell the person at the desktop that the laptop is not reached: soon, then every minute."""
+        now = time.monotonic()
+        if self.state is State.WELL or now - self._since < SAY_SECONDS or now - self._said_at < REMIND_SECONDS:
+            return
+        if self.state is State.OVER:
+            self._voice.tell(
+                "the laptop does not know this session any more: what was not saved is lost. Restart this desktop"
+            )
+        else:
+            missing = "Is the cable in?" if self.state is State.CUT else "Is the laptop still on?"
+            self._voice.tell(
+                f"the laptop is not reached since {duration(now - self._since)}: your work waits. {missing}"
+            )
+        self._said_at = now
+
+    def _lately(self, interface: Interface) -> bool:
+        """Say whether nobody answered on an interface a moment ago."""
+        tried = self._tried.get(interface.index)
+        return tried is not None and time.monotonic() - tried < TRIED_SECONDS
+
+    def _look_around(self) -> Interface | None:
+        """Look for another interface with a carrier: a new one, or one that nobody uses."""
+        outer = self._way.outer
+        used = outer.addressed()
+        found = [one for one in self._way.candidates() if one.index not in used and not self._lately(one)]
+        for one in found:
+            if not one.up and one.index not in self._known:
+                outer.set_up(one.index)
+        self._newcomer = next((one for one in found if one.up and one.carrier), None)
+        return self._newcomer
+
+    def _tunnel(self) -> int:
+        """Return the tunnel's index; 0 without encryption, where connections are on the cable itself."""
+        tunnel = self._way.inner.find(TUNNEL) if self._session.wireguard else None
+        return tunnel.index if tunnel else 0
+
+    def _hold_back(self) -> None:
+        if tunnel := self._tunnel():
+            self._way.inner.hold_back(tunnel)
+
+    def _let_go(self) -> None:
+        """Send again. A tunnel whose cable is another one, or that has slept for long, begins with a new handshake."""
+        wire, inner, link = self._session.wireguard, self._way.inner, self._way.link()
+        tunnel = self._tunnel()
+        if not (wire and link and tunnel):
+            return
+        if link.index != self._index:
+            with GenericNetlink() as netlink:
+                server = (self._session.server, wire.port, 0, link.index)
+                wireguard.set_endpoint(netlink, TUNNEL, wire.peer_public_key, server)
+            self._index = link.index
+        if time.monotonic() - self._since > HANDSHAKE_SECONDS:
+            inner.set_down(tunnel)
+            inner.set_up(tunnel)
+            inner.add_address(tunnel, wire.address, 128)
+            inner.add_route(tunnel, wire.peer_address)
+        inner.let_go(tunnel)
+
+    def _plug_over(self) -> None:
+        """Let the newcomer be the cable; the one before it goes back outside."""
+        assert self._newcomer
+        self._way.unplug("wired%d")
+        self._way.plug_in(self._newcomer)
+        self._voice.event("plugged_over", interface=self._newcomer.name)
+        self._way.has_carrier()
+
+    def _shake(self) -> None:
+        """Take an interface on which nobody answers down and up, and leave it alone for a while."""
+        if link := self._way.link():
+            self._tried[link.index] = time.monotonic()
+            self._way.inner.set_down(link.index)
+            self._way.inner.set_up(link.index)
+
+    def _prove(self) -> Event:
+        if answers(self._session, ANSWER_SECONDS):
+            self._in_vain = 0
+            return Event.ANSWERED
+        return self._nobody()
+
+    def _dial(self) -> Event:
+        try:
+            self._connections.replace()
+        except DiskWithheld:
+            self._unknown_since = self._unknown_since or time.monotonic()
+            return Event.UNKNOWN if time.monotonic() - self._unknown_since >= UNKNOWN_SECONDS else Event.UNANSWERED
+        except (StiefelError, OSError):
+            return self._nobody()
+        self._unknown_since = None
+        return Event.CONNECTED
+
+    def _nobody(self) -> Event:
+        self._in_vain += 1
+        if self._in_vain < PATIENCE:
+            return Event.UNANSWERED
+        self._in_vain = 0
+        return Event.NOBODY
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in words: no clock, for the desktop's may be in another zone or wrong."""
+    minutes, rest = divmod(int(seconds), 60)
+    return (
+        f"{minutes // 60} h {minutes % 60} min"
+        if minutes >= 60
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{rest} s"
+    )
+
+
+def start(session: Session, way: Cable, index: int, sockets: list[socket.socket]) -> None:
+    """Start the keeper of /dev/nbd<index>, in the namespace that the caller is in; KEEPER says its number."""
+    connections = Connections(session.without_keys(), way.outside, index, sockets)
+    with way.outdoors():
+        deaths = Announcements(way.outside.group("nbd", "nbd_mc_group"))
+    keeper = Keeper(session.without_keys(), way, connections, deaths)
+    child = os.fork()
+    if child == 0:
+        try:
+            storage_daemon.become(NAME)
+            keeper.run()
+        finally:
+            os._exit(1)
+    KEEPER.write_text(f"{child}\n")

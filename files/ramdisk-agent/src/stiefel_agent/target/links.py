@@ -1,0 +1,95 @@
+"""What the keeper does when something happens to the link to the laptop: `TABLE`, state x event -> next state and acts.
+
+Pure: no clock, no socket. `keeper` sees what happens and does what is to be done. docs/architecture.md shows the table
+as a diagram (tests/diagram.py draws it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """How the laptop's disk is reached."""
+
+    WELL = "well"
+    """The cable has a carrier, and all connections live."""
+    CUT = "cut"
+    """No cable leads to the laptop: nothing is sent, and what is to be written waits."""
+    PROVING = "proving"
+    """A cable has a carrier: is the laptop at its other end?"""
+    DIALLING = "dialling"
+    """The laptop answers, but connections are dead."""
+    OVER = "over"
+    """The laptop does not know this session any more."""
+
+
+class Event(StrEnum):
+    """What happens."""
+
+    CARRIER_LOST = "carrier lost"
+    """The interface has no carrier, or is gone."""
+    CARRIER = "carrier"
+    NEWCOMER = "newcomer"
+    """Another interface has a carrier."""
+    CONNECTION_LOST = "connection lost"
+    """The kernel says that a connection is dead."""
+    ANSWERED = "answered"
+    UNANSWERED = "unanswered"
+    NOBODY = "nobody"
+    """Unanswered several times in a row."""
+    CONNECTED = "connected"
+    """All connections live."""
+    UNKNOWN = "unknown"
+    """The laptop has said for long that it knows no such export."""
+    TICK = "tick"
+    """A second has passed."""
+
+
+class Act(StrEnum):
+    """What is to be done."""
+
+    HOLD_BACK = "hold back"
+    """Send nothing into the tunnel, so that its connections try again every half second and do not back off."""
+    LET_GO = "let go"
+    """Send again, if need be with a fresh handshake."""
+    PLUG_OVER = "plug over"
+    """Take the newcomer for the cable."""
+    SHAKE = "shake"
+    """Take the interface down and up: it may hang."""
+    PROVE = "prove"
+    """Ask the laptop for an answer."""
+    DIAL = "dial"
+    """Replace the dead connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An answer of the table."""
+
+    state: State
+    acts: tuple[Act, ...] = ()
+
+
+TABLE: Mapping[tuple[State, Event], Step] = {
+    (State.WELL, Event.CARRIER_LOST): Step(State.CUT, (Act.HOLD_BACK,)),
+    (State.WELL, Event.CONNECTION_LOST): Step(State.DIALLING, (Act.DIAL,)),
+    (State.CUT, Event.CARRIER): Step(State.PROVING, (Act.LET_GO, Act.PROVE)),
+    (State.CUT, Event.NEWCOMER): Step(State.PROVING, (Act.PLUG_OVER, Act.LET_GO, Act.PROVE)),
+    (State.PROVING, Event.CARRIER_LOST): Step(State.CUT, (Act.HOLD_BACK,)),
+    (State.PROVING, Event.TICK): Step(State.PROVING, (Act.PROVE,)),
+    (State.PROVING, Event.ANSWERED): Step(State.DIALLING, (Act.DIAL,)),
+    (State.PROVING, Event.NOBODY): Step(State.CUT, (Act.HOLD_BACK, Act.SHAKE)),
+    (State.DIALLING, Event.CARRIER_LOST): Step(State.CUT, (Act.HOLD_BACK,)),
+    (State.DIALLING, Event.TICK): Step(State.DIALLING, (Act.DIAL,)),
+    (State.DIALLING, Event.CONNECTED): Step(State.WELL),
+    (State.DIALLING, Event.NOBODY): Step(State.PROVING, (Act.PROVE,)),
+    (State.DIALLING, Event.UNKNOWN): Step(State.OVER),
+}
+
+
+def after(state: State, event: Event) -> Step:
+    """Return the next state and what is to be done, in this order; what the table does not hold changes nothing."""
+    return TABLE.get((state, event), Step(state))
