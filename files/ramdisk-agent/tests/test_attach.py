@@ -37,7 +37,7 @@ cable.HARDWARE = {{"veth"}}
 session = Session({MAC!r}, "fe80::1", None, Nbd(10809, "disk", 4, 512), Release(61571, "ab" * 32))
 with cable.Cable(session, Path(sys.argv[1])) as way:
     attach.insist(lambda: attach.find_laptop(session, way), way.wait, debug=False)
-    print([one.name for one in way.candidates()], flush=True)
+    print([one.name + (" up" if one.up else "") for one in way.candidates()], flush=True)
 subprocess.run(["ip", "-o", "address"], check=True)
 subprocess.run(["ip", "-o", "link", "show", "dev", "stiefellink"], check=True)
 """
@@ -159,6 +159,16 @@ def test_the_interface_is_the_one_on_which_the_laptop_answers_whatever_its_mac(n
     left, inside = found_laptop(desktop)
     assert left == "['eth1']"
     assert "52:54:00:00:00:99" in inside
+
+
+@pytest.mark.parametrize("before", ["", " up"])
+def test_another_interface_is_left_as_it_was(namespace, desktop, laptop, before):
+    """NetworkManager leaves one alone that is up already: the target would have no network but the cable."""
+    plug_in_adapter(desktop, "eth1", "52:54:00:00:00:77", namespace(), "str0")
+    if before:
+        plug_in_cable(desktop, "eth1")
+    plug_in_cable(laptop, "lap0")
+    assert found_laptop(desktop)[0] == f"['eth1{before}']"
 
 
 def test_the_tunnel_sends_to_the_laptop_on_the_cable_and_takes_only_its_address():

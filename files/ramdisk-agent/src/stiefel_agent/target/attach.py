@@ -101,6 +101,7 @@ def find_laptop(session: Session, way: Cable) -> None:
             continue
         way.plug_in(interface)
         if reached(session, way):
+            way.leave_dark()
             return
         way.unplug(interface.name)
     raise silent(found, answered=any(interface.carrier for interface in found))

@@ -38,6 +38,7 @@ class Cable:
 
     def __init__(self, session: Session, home: Path = netns.HOME) -> None:
         self._session = session
+        self._lit: set[int] = set()
         self._stack = ExitStack()
         self._wireless = os.open(netdev.SYS_NET, os.O_PATH | os.O_CLOEXEC)
         self._own = os.open(netns.OWN, os.O_RDONLY | os.O_CLOEXEC)
@@ -93,7 +94,18 @@ class Cable:
         for one in self.candidates():
             if not one.up:
                 self.outer.set_up(one.index)
+                self._lit.add(one.index)
         return self.candidates()
+
+    def leave_dark(self) -> None:
+        """Switch off again what was only switched on to be looked at.
+
+        NetworkManager takes an interface that is up for somebody else's ("connected (externally)") and asks for no
+        address there: the target would have no network but the cable.
+        """
+        for one in self.candidates():
+            if one.index in self._lit:
+                self.outer.set_down(one.index)
 
     def plug_in(self, interface: Interface) -> None:
         """Take an interface into the namespace, with the session's address. Raises LinkFailed."""
