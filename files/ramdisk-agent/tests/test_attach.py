@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from machines import LAPTOP, run
 
 from stiefel_agent.errors import DiskRefused, DiskWithheld, LinkFailed, TunnelFailed
 from stiefel_agent.machine import netdev
@@ -41,18 +42,6 @@ with cable.Cable(session, Path(sys.argv[1])) as way:
 subprocess.run(["ip", "-o", "address"], check=True)
 subprocess.run(["ip", "-o", "link", "show", "dev", "stiefellink"], check=True)
 """
-
-LAPTOP = """
-import socket
-listener = socket.create_server(("::", 10809), family=socket.AF_INET6)
-print("listening", flush=True)
-while True:
-    listener.accept()[0].close()
-"""
-
-
-def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from machines import LAPTOP, run
 
 from stiefel_agent.machine import genl, wireguard
 from stiefel_agent.protocol.session import Nbd, Release, Session
@@ -52,18 +53,6 @@ kept = keeper.Keeper(session, way, keeper.Connections(session, way.outside, 0, [
 print("keeping", flush=True)
 kept.run()
 """
-
-LAPTOP = """
-import socket
-listener = socket.create_server(("::", 10809), family=socket.AF_INET6)
-print("listening", flush=True)
-while True:
-    listener.accept()[0].close()
-"""
-
-
-def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
