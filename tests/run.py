@@ -20,6 +20,9 @@ LONG_SCENARIOS = ("alternative", "attack", "benchmark", "crash", "everyday", "ma
 ONLY_WHEN_NAMED = ("soak", *(f"molecule {name}" for name in LONG_SCENARIOS))
 """Steps that would take a run beyond its time on an emulated machine: `./stiefel test alternative` runs them."""
 
+PROGRESS_SECONDS = 30
+"""Between two lines that tell how far a step is: who looks on for an hour should see that it goes on."""
+
 SCENARIO_SECONDS = {"matrix": 8 * 3600}
 """What a scenario may take that takes longer than all the others; its rows are kept, whatever ends it."""
 
@@ -118,34 +121,56 @@ def counts(step: Step, output: str, code: int) -> tuple[int, int, int]:
     return number.get("passed", 0), failed if code == 0 else max(failed, 1), number.get("skipped", 0)
 
 
-def wait(process: "subprocess.Popen[bytes]", step: Step, seconds: float) -> int:
-    """Return the exit code; a step that takes longer than `seconds` is ended with all its children."""
-    try:
-        return process.wait(max(seconds, 0))
-    except subprocess.TimeoutExpired:
+def last_line(*files: Path) -> str:
+    """Return the last line of the file that was written last, without colours and Ansible's frame: what is done now."""
+    written = [file for file in files if file.exists() and file.stat().st_size]
+    if not written:
+        return ""
+    with max(written, key=lambda file: file.stat().st_mtime_ns).open("rb") as file:
+        file.seek(-min(4096, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", file.read().decode(errors="replace"))
+    lines = [line.rpartition("| ")[2].strip(" *│") for line in text.splitlines()]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def wait(process: "subprocess.Popen[bytes]", step: Step, seconds: float, files: tuple[Path, ...]) -> int:
+    """Return the exit code, and tell what the step is at; one that takes too long is ended with all its children."""
+    start, told = time.monotonic(), ""
+    while (left := start + seconds - time.monotonic()) > 0:
+        try:
+            return process.wait(min(left, PROGRESS_SECONDS))
+        except subprocess.TimeoutExpired:
+            if (now := last_line(*files)) != told:
+                print(f"   {time.monotonic() - start:5.0f} s  {now[:120]}", flush=True)
+                told = now
+    if process.poll() is None:
         print(f"   {step.name} took longer than {seconds:.0f} s: ended. It hangs, or there is no time left.")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if step.cleanup:
             subprocess.run(step.cleanup, cwd=ROOT, check=False, timeout=120)
         return 124
+    return process.returncode
 
 
 def run(step: Step, deadline: float) -> Result:
     """Run one step with its output in a log, and show the log's end when it fails."""
     print(f"== {step.name}", flush=True)
     log = LOGS / (re.sub(r"\W+", "-", step.name).strip("-") + ".log")
+    progress = log.with_suffix(".progress")
+    progress.unlink(missing_ok=True)
     start = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
             step.argv,
             cwd=ROOT / step.cwd,
+            env=os.environ | {"STIEFEL_PROGRESS": str(progress)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        code = wait(process, step, min(step.timeout, deadline - start))
+        code = wait(process, step, min(step.timeout, deadline - start), (log, progress))
     text = log.read_text(errors="replace")
     passed, failed, skipped = counts(step, text, code)
     if failed:

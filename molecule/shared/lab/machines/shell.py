@@ -18,8 +18,14 @@ class LabError(Exception):
 
 
 def say(message: str) -> None:
-    """Print one line of progress at once: the reader may be a person, a log or Ansible."""
+    """Print one line of progress at once: the reader may be a person, a log or Ansible.
+
+    Ansible shows what a command says only when it ends: whoever waits for it follows the file $STIEFEL_PROGRESS.
+    """
     print(f"lab: {message}", file=sys.stderr, flush=True)
+    if progress := os.environ.get("STIEFEL_PROGRESS"):
+        with Path(progress).open("a", encoding="utf-8") as file:
+            print(f"lab: {message}", file=file)
 
 
 @contextmanager
