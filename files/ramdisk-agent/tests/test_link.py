@@ -24,7 +24,8 @@ NAMESPACE = """
 mount -t sysfs sysfs /sys
 ip link add eth0 address 52:54:00:00:00:02 type veth peer name cable
 ip link set cable up
-echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+echo 1 >/proc/sys/net/ipv6/conf/$1/disable_ipv6
+shift
 ip link set eth0 up
 exec "$@"
 """
@@ -38,8 +39,9 @@ print(netdev.link_local_address("eth0"), *(setting.read_text().strip() for setti
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
-def test_ipv6_comes_on_where_it_was_off_and_no_router_is_listened_to() -> None:
-    unshare = ["unshare", "--net", "--mount", "sh", "-ec", NAMESPACE, "sh"]
+@pytest.mark.parametrize("off", ["eth0", "all"])
+def test_ipv6_comes_on_where_it_was_off_and_no_router_is_listened_to(off: str) -> None:
+    unshare = ["unshare", "--net", "--mount", "sh", "-ec", NAMESPACE, "sh", off]
     done = subprocess.run(
         [*unshare, sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": str(SOURCE)},

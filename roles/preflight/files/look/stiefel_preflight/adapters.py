@@ -14,26 +14,28 @@ FIRMWARE = {
 }
 """Folders of /lib/firmware with what adapters of desktops ask for: their drivers, and the package in Debian."""
 
-_NO_IPV6 = {
-    "ipv6.disable=1": (
-        "IPv6 is switched off in this laptop's kernel, and laptop and desktop speak nothing else on the cable. "
-        "Take ipv6.disable=1 from the kernel's command line."
-    ),
-    "ipv6.disable_ipv6=1": (
-        "IPv6 is switched off for every interface, and laptop and desktop speak nothing else on the cable: a target "
-        "would lose its disk. Take ipv6.disable_ipv6=1 from the kernel's command line."
-    ),
-}
+NO_IPV6 = "ipv6.disable=1"
+"""The kernel's parameter that leaves nothing to switch on again."""
+
+
+def ipv6(laptop: Laptop) -> Iterator[Found]:
+    """Look whether laptop and desktop can speak IPv6, the only language of the cable."""
+    if laptop.no_ipv6 == NO_IPV6:
+        yield impossible(
+            "IPv6 is switched off in this laptop's kernel, and laptop and desktop speak nothing else on the cable: "
+            f"it would hear no desktop. Take {NO_IPV6} from the kernel's command line."
+        )
+    elif laptop.no_ipv6:
+        yield know(
+            f"IPv6 is switched off by {laptop.no_ipv6}, and laptop and desktop speak nothing else on the cable. "
+            "autokexec switches it on for the cable's own addresses alone; a target's cable is in a network namespace "
+            "of its own, which such a setting does not reach."
+        )
 
 
 def adapters(laptop: Laptop) -> Iterator[Found]:
     """Look at the adapters that are there now, and whether IPv6 is spoken on them."""
-    if laptop.no_ipv6:
-        sysctl = (
-            "IPv6 is switched off, and laptop and desktop speak nothing else on the cable: a target would lose its "
-            f"disk. Take {laptop.no_ipv6} from /etc/sysctl.conf or /etc/sysctl.d."
-        )
-        yield impossible(_NO_IPV6.get(laptop.no_ipv6, sysctl))
+    yield from ipv6(laptop)
     for one in laptop.adapters:
         carrier = "cable in" if one.carrier else "no cable"
         yield fact(f"wired {one.name}", f"{one.driver or 'no driver that says so'}, {one.mac}, {carrier}")
@@ -43,7 +45,7 @@ def adapters(laptop: Laptop) -> Iterator[Found]:
                 f"net.ipv6.conf.{one.name}.disable_ipv6=1), and laptop and desktop speak nothing else on the cable. "
                 "autokexec switches it on there, for the cable's own addresses alone."
             )
-    if not laptop.adapters and not laptop.no_ipv6:
+    if not laptop.adapters and laptop.no_ipv6 != NO_IPV6:
         yield mend("There is no wired network adapter now. Plug in a USB or Thunderbolt one before you start.")
 
 
