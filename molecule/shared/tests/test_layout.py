@@ -46,6 +46,12 @@ def test_the_guided_laptop_is_what_debians_installer_makes():
     assert LAYOUTS["guided-luks"].hardware.passphrase == PASSPHRASE
 
 
+@by_name
+def test_who_has_a_crypttab_has_somebody_who_reads_it(layout):
+    """Without it a laptop waits at its start for what nobody opens."""
+    assert bool(_environment(layout, UUIDS)["CRYPTTAB_KEPT"]) == ("systemd-cryptsetup" in layout.packages)
+
+
 def test_a_passphrase_is_asked_for_on_the_screen():
     def console(name):
         return [word for word in environment(name)["KERNEL_ARGS"].split() if word.startswith("console=")][-1]

@@ -85,10 +85,11 @@ class Layout:
     @property
     def packages(self) -> list[str]:
         """The Debian packages that the laptop's system has for it."""
-        cryptsetup = "systemd-cryptsetup" if self.initramfs == "dracut" else "cryptsetup-initramfs"
+        has_crypttab = self.encrypted or bool(self.crypttab)
         wanted = {
-            cryptsetup: self.encrypted,
-            "cryptsetup": self.encrypted or bool(self.crypttab),
+            "cryptsetup-initramfs": self.encrypted and self.initramfs == "initramfs-tools",
+            "cryptsetup": has_crypttab,
+            "systemd-cryptsetup": has_crypttab,  # systemd recommends it: without it nobody reads crypttab
             "lvm2": self.lvm,
             "btrfs-progs": self.filesystem == "btrfs",
             "xfsprogs": self.filesystem == "xfs",
