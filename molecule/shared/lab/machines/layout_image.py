@@ -51,7 +51,8 @@ def image_of(layout: Layout) -> Image:
     base = laptop_image(layout.initramfs)
     if layout == PLAIN:
         return base
-    image = Image(cache_dir() / f"laptop-{layout.name}-{fingerprint([str(base.folder), repr(layout), *MADE_BY])}")
+    made_of = fingerprint([str(base.folder), repr(layout), *layout.packages, *MADE_BY])
+    image = Image(cache_dir() / f"laptop-{layout.name}-{made_of}")
     with locked(f"laptop-{layout.name}"):
         if not image.folder.exists():
             with step(f"building the laptop's image: {layout.what}"):
