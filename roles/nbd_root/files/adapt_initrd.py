@@ -5,7 +5,7 @@ Usage: adapt_initrd.py FOLDER VERSION [MODULES-FILE]
 
 FOLDER is the initrd before it is packed, VERSION the kernel's, MODULES-FILE names modules that the laptop's owner wants
 (initramfs-tools(7), /etc/initramfs-tools/modules). Prints a line about everything of the laptop's that is left out.
-Both initrd tools call it; the laptop's own initramfs never sees it.
+All initrd tools call it; the laptop's own initramfs never sees it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ devices {{
 }}
 """
 MDADM_DISK = "\n# Stiefelsystem: no array of the desktop's disks is assembled.\nDEVICE /dev/nbd0* /dev/mapper/*\n"
+
+
+MKINITCPIO_HOOK = "hooks/stiefel"
+"""Opens what the initrd's crypttab names; at home mkinitcpio's own hooks may know it from the kernel's command line."""
 
 
 class Unfit(Exception):
@@ -153,10 +157,13 @@ def adapt_prompts(folder: Path, root: Collection[Encrypted]) -> None:
     cryptroot = folder / "cryptroot/crypttab"
     place = cryptroot if (folder / "cryptroot").is_dir() else folder / "etc/crypttab"
     laptop = list(Entry.parse(CRYPTTAB.read_text())) if CRYPTTAB.exists() else []
+    if (folder / MKINITCPIO_HOOK).exists():
+        laptop = [Entry(volume.name, f"UUID={volume.uuid}") for volume in root] + laptop
     initrd = list(Entry.parse(place.read_text())) if place.exists() else []
     entries = crypttab(laptop, initrd, root)
     require_opener(folder, entries, root)
     if entries or place.exists():
+        place.parent.mkdir(exist_ok=True)
         place.write_text("".join(f"{entry}\n" for entry in entries))
         place.chmod(0o600)
     shutil.rmtree(folder / "cryptroot/keyfiles", ignore_errors=True)

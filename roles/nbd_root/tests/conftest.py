@@ -43,6 +43,8 @@ TOOLS = {
     "initramfs-tools": ["initramfs-tools", "cryptsetup-initramfs"],
     "dracut": ["dracut", "systemd-cryptsetup"],
 }
+ON_THE_ROOT_OF = {"mkinitcpio": "initramfs-tools"}
+"""What no Debian package has runs beside another tool."""
 BUILD_SECONDS = 600
 INSTALL_SECONDS = 1800
 
@@ -120,7 +122,10 @@ class Laptop:
         builder = environment.from_string(template).render(ansible_managed="a test's", **values)
         self.write("usr/lib/stiefel/build-target-initrd", builder + "\n", 0o755)
         own = shutil.copytree(ROLE / "files" / provider, library / provider)
-        if provider == "dracut":
+        if provider == "mkinitcpio":
+            self._stand_in_for_mkinitcpio()
+            shutil.copy(own / "own-in-target.conf", self._folder("etc/mkinitcpio.conf.d") / "90-stiefel.conf")
+        elif provider == "dracut":
             module = shutil.copytree(own / "90stiefel", self.changed / "usr/lib/dracut/modules.d/90stiefel")
             for file in module.iterdir():
                 file.chmod(0o755)
@@ -129,6 +134,11 @@ class Laptop:
             for script in ("hooks/stiefel", "scripts/init-premount/stiefel"):
                 (own / script).chmod(0o755)
             shutil.copy(own / "own-in-target", self._folder("usr/share/initramfs-tools/conf-hooks.d") / "stiefel")
+
+    def _stand_in_for_mkinitcpio(self) -> None:
+        """No Debian package has it: what its manual pages document, and a list of an image's files."""
+        self.write("usr/local/bin/mkinitcpio", Path(__file__).with_name("mkinitcpio").read_text(), 0o755)
+        self.write("usr/local/bin/lsinitcpio", '#!/bin/sh\nzstd -dcq "$1" | cpio --quiet -t\n', 0o755)
 
     def _folder(self, path: str) -> Path:
         folder = self.changed / path
@@ -164,7 +174,7 @@ def new_laptop(tmp_path_factory):
         pytest.skip("a laptop's root folder needs root and debootstrap")
 
     def make(provider: str = "initramfs-tools") -> Laptop:
-        laptop = Laptop(root_folder(provider), tmp_path_factory.mktemp(provider))
+        laptop = Laptop(root_folder(ON_THE_ROOT_OF.get(provider, provider)), tmp_path_factory.mktemp(provider))
         laptop.changed.mkdir()
         laptop.install_role(provider)
         return laptop

@@ -31,7 +31,9 @@ def kernels(laptop: Laptop) -> Iterator[Found]:
     yield from _modules(laptop, chosen)
     yield fact("initramfs tool", ", ".join(found.tools) or "unknown")
     if not found.tools:
-        yield impossible("The initramfs is made neither by initramfs-tools nor by dracut. Install one of them.")
+        yield impossible(
+            "The initramfs is made by none of initramfs-tools, dracut and mkinitcpio. Install one of them."
+        )
 
 
 def _modules(laptop: Laptop, chosen: str) -> Iterator[Found]:

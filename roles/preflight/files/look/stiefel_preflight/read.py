@@ -28,6 +28,7 @@ from stiefel_preflight.luks import TOKENS, needed, slots
 TOOLS = {
     "initramfs-tools": Path("/etc/kernel/postinst.d/initramfs-tools"),
     "dracut": Path("/etc/kernel/postinst.d/dracut"),
+    "mkinitcpio": Path("/usr/lib/kernel/install.d/50-mkinitcpio.install"),
 }
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
 IPV6 = Path("/proc/sys/net/ipv6/conf")

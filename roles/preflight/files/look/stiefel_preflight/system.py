@@ -14,7 +14,7 @@ RAMDISK_SPACE = 100 * MEBIBYTE
 INITRD_SPACE = 150 * MEBIBYTE
 """One target's initrd with all drivers and their firmware, and the old one beside it while it is replaced."""
 BUILD_SPACE = 600 * MEBIBYTE
-"""What initramfs-tools and dracut unpack into /var/tmp while they build one."""
+"""What the initramfs tools unpack into /var/tmp while they build one."""
 
 
 def system(laptop: Laptop) -> Iterator[Found]:
