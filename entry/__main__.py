@@ -116,12 +116,12 @@ def uninstall(request: Request) -> NoReturn:
     play(request, "playbooks/uninstall.yml")
 
 
-def status() -> NoReturn:
-    """Let the agent say what this machine is ready for."""
+def status(flags: set[str]) -> NoReturn:
+    """Let the agent say how this machine stands."""
     if not AGENT.exists():
         print("Stiefelsystem is not installed on this machine.")
         sys.exit(EXIT_REFUSED)
-    os.execv(AGENT, [str(AGENT), "status"])
+    os.execv(AGENT, [str(AGENT), "status", *sorted(flags & {"--json", "--watch"})])
 
 
 def run(request: Request) -> None:
@@ -136,7 +136,7 @@ def run(request: Request) -> None:
     elif name == "completion":
         print(documents.completion())
     elif name == "status":
-        status()
+        status(request.flags)
     elif name == "usb":
         usb(request)
     elif name == "uninstall":

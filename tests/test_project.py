@@ -124,6 +124,12 @@ def test_relative_links_in_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_collection_and_agent_have_one_version() -> None:
+    collection = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+    agent = (ROOT / "files/ramdisk-agent/src/stiefel_agent/__init__.py").read_text()
+    assert f'__version__ = "{collection}"' in agent
+
+
 def test_requirements_are_pinned_and_hashed() -> None:
     needed, tests = ((ROOT / name).read_text() for name in ("requirements.txt", "requirements-test.txt"))
     pins = []

@@ -44,7 +44,13 @@ class Voice:
     def tell(self, text):
         print("told", text, flush=True)
 
-keeper.Voice = Voice
+class Notebook:
+    def write(self):
+        pass
+
+    moved_to = failed = lambda *_: None
+
+keeper.Voice, keeper.Notebook = Voice, Notebook
 way = cable.Cable(session, Path(sys.argv[1]))
 attach.insist(lambda: attach.find_laptop(session, way), way.wait, debug=False)
 with way.outdoors():

@@ -1,12 +1,23 @@
 """What the target tells the person in front of it while it has neither journal nor screen of its own."""
 
+import json
 import os
 import sys
+import time
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+
+from stiefel_agent.face import journal
+
+LAST_ERROR = Path("/run/stiefel/last-error.json")
+"""What went wrong last, for `stiefel-agent status`; anybody may read it."""
 
 
-def _write(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _write(line: str, priority: int = journal.INFO, fields: Mapping[str, object] = MappingProxyType({})) -> None:
+    if not (journal.is_standard_error() and journal.send(line, priority, fields)):
+        print(line, file=sys.stderr, flush=True)
     if not sys.stderr.isatty():  # under systemd standard error is the journal, and nobody would see the line
         with suppress(OSError):
             _write_console(line)
@@ -26,6 +37,21 @@ def say(text: str) -> None:
     _write(f"[stiefel] {text}")
 
 
+def complain(text: str) -> None:
+    """Tell the person what went wrong, and keep it for `stiefel-agent status`."""
+    _write(f"[stiefel] {text}", journal.ERROR)
+    with suppress(OSError):
+        left = json.dumps({"at": time.clock_gettime(time.CLOCK_BOOTTIME), "text": text})
+        new = LAST_ERROR.with_suffix(".new")
+        new.write_text(left)
+        new.chmod(0o644)
+        new.rename(LAST_ERROR)
+
+
 def event(name: str, **facts: object) -> None:
-    """Print the line that timelines are made of: stiefel: event=<name> key=value ..."""
-    _write(" ".join(["stiefel:", f"event={name}", *(f"{key}={value}" for key, value in facts.items())]))
+    """Leave the line that timelines are made of: stiefel: event=<name> key=value ...
+
+    In the journal it has a field for each: STIEFEL_EVENT, STIEFEL_KEY ...
+    """
+    fields = {f"STIEFEL_{key.upper()}": value for key, value in {"event": name, **facts}.items()}
+    _write(" ".join(["stiefel:", f"event={name}", *(f"{key}={value}" for key, value in facts.items())]), fields=fields)

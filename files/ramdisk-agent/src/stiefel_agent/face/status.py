@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stiefel_agent.machine.gauge import Gauge
 from stiefel_agent.machine.link import Wired
+from stiefel_agent.machine.power import Power
 from stiefel_agent.protocol.messages import Busy, Notice, NoticeState
 
 
@@ -15,6 +17,32 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     minutes = whole // 60
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """Return an amount of bytes as people say it."""
+    for unit, worth in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(count) >= worth:
+            return f"{count / worth:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def gauge(found: Gauge) -> str:
+    """Return how a network interface is doing."""
+    if not found.up:
+        return f"{found.name}, switched off"
+    if not found.carrier:
+        return f"{found.name}, no carrier: is the cable in?"
+    return f"{found.name}, {found.speed} Mbit/s" if found.speed else f"{found.name}, carrier"
+
+
+def power(fed: Power) -> str:
+    """Return how a machine is fed."""
+    if fed.percent is None:
+        return "plugged in" if fed.plugged else "on its battery"
+    if not fed.plugged:
+        return f"on its battery, which holds {fed.percent} %"
+    return f"plugged in, battery {'charging, ' if fed.charging else ''}{fed.percent} %"
 
 
 def notice(laptop: str, received: Notice) -> str:

@@ -22,7 +22,7 @@ from typing import NoReturn
 from stiefel_agent import config
 from stiefel_agent.config import AutokexecConfig
 from stiefel_agent.errors import NotNow, StiefelError
-from stiefel_agent.face.console import event, say
+from stiefel_agent.face.console import complain, event, say
 from stiefel_agent.laptop import boot, command_line
 from stiefel_agent.laptop.command_line import TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
@@ -217,7 +217,7 @@ class Autokexec:
         try:
             move(self._settings, who)
         except (StiefelError, OSError) as error:
-            say(str(error))
+            complain(str(error))
             self._do(self._decider.failed(str(error), time.monotonic()))
         else:
             self._moving = True

@@ -1,16 +1,17 @@
-"""What this machine is ready for, in words: `stiefel-agent status`, which anybody may ask."""
+"""How the laptop stands in its normal system: `stiefel-agent status`, which anybody may ask."""
 
 from __future__ import annotations
 
 import platform
+import socket
 import subprocess
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 from stiefel_agent import config
-from stiefel_agent.errors import StiefelError
+from stiefel_agent.face import report
+from stiefel_agent.face.report import Report, Role
 from stiefel_agent.laptop import boot
-from stiefel_agent.protocol import session
 
 SERVICE = "stiefel-autokexec.service"
 CONSENT = {
@@ -31,30 +32,39 @@ def kernels(targets: Path) -> list[str]:
     return sorted(path.name.removeprefix("initrd.img-") for path in targets.glob("initrd.img-*"))
 
 
-def standing(listening: bool, settings: Path, in_target: Path, targets: Path) -> Iterator[str]:
-    """Yield a line for each thing that a person may want to know; raises ConfigError for settings that are none."""
-    if in_target.exists():
-        yield "This is a target: the laptop's own system on a desktop, with its disk at the other end of the cable."
-        return
+def look(listening: bool, root: Path = Path("/")) -> Report:
+    """Return how the laptop stands, whose files are below `root`. Raises BadConfiguration."""
+    settings = root / config.AUTOKEXEC_FILE.relative_to("/")
     if not settings.exists():
-        yield "This is no laptop that answers desktops: autokexec is not set up here."
-        return
+        return Report(role=Role.NONE, name=socket.gethostname(), state="this is no laptop that answers desktops")
     chosen = config.AutokexecConfig.load(settings)
+    return Report(
+        role=Role.LAPTOP,
+        name=chosen.laptop or socket.gethostname(),
+        state=_state(listening, chosen),
+        links=report.links(root),
+        power=report.supply(root),
+        last_error=report.complaint(root, time.clock_gettime(time.CLOCK_BOOTTIME)),
+        facts=(
+            ("Gives", chosen.disk or "the disk that / is on"),
+            ("Traffic", "encrypted" if chosen.encryption is config.Encryption.WIREGUARD else "not encrypted"),
+            ("Kernels", _kernels(root / boot.TARGETS.relative_to("/"))),
+        ),
+    )
+
+
+def _state(listening: bool, chosen: config.AutokexecConfig) -> str:
     if listening:
         how = CONSENT[chosen.consent].format(seconds=chosen.countdown_seconds)
-        yield f"This laptop answers desktops: it moves into the server {how}."
-    else:
-        yield f"This laptop does not answer desktops: {SERVICE} does not run; `systemctl status` says why."
-    yield f"Block traffic: {'encrypted' if chosen.encryption is config.Encryption.WIREGUARD else 'not encrypted'}."
-    yield f"Disk: {chosen.disk or 'the one that / is on'}."
-    usable = kernels(targets)
-    yield f"Kernels that a target can be started with: {', '.join(usable) or 'none'}. Running: {platform.release()}."
+        return f"answers desktops, and moves into the server {how}"
+    return f"does not answer desktops: {SERVICE} does not run, `systemctl status {SERVICE}` says why"
 
 
-def show() -> None:
-    """Print it."""
-    try:
-        for line in standing(listens(), config.AUTOKEXEC_FILE, session.IN_TARGET, boot.TARGETS):
-            print(line)
-    except PermissionError as error:
-        raise StiefelError(f"{error.filename} is root's alone: try it with sudo") from error
+def _kernels(targets: Path) -> str:
+    usable = ", ".join(kernels(targets)) or "none"
+    return f"{usable} for a desktop; {platform.release()} runs here"
+
+
+def now() -> Report:
+    """Return how this laptop stands now."""
+    return look(listens())

@@ -48,12 +48,16 @@ def _is_wired(folder: Path) -> bool:
     return _read(folder / "type") == _ARPHRD_ETHER and (folder / "device").exists() and not radio
 
 
+def wired_names(net: Path = netdev.SYS_NET) -> list[str]:
+    """Return the names of the wired interfaces, in order."""
+    return [folder.name for folder in sorted(net.iterdir()) if _is_wired(folder)] if net.is_dir() else []
+
+
 def wired() -> list[Wired]:
     """Return the wired interfaces of this machine, by name."""
     found = []
-    for folder in sorted(netdev.SYS_NET.iterdir()):
-        index = _read(folder / "ifindex")
-        if index and _is_wired(folder):
+    for folder in (netdev.SYS_NET / name for name in wired_names(netdev.SYS_NET)):
+        if index := _read(folder / "ifindex"):
             flags = int(_read(folder / "flags") or "0", 16)
             name = folder.name
             carrier = netdev.has_carrier(name)

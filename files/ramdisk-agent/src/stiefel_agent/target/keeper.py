@@ -22,6 +22,7 @@ from stiefel_agent.protocol.session import KEEPER, TUNNEL, Session
 from stiefel_agent.target import nbd
 from stiefel_agent.target.cable import Cable, answers
 from stiefel_agent.target.links import Act, Event, State, after
+from stiefel_agent.target.notes import Notebook
 from stiefel_agent.target.voice import Voice
 
 NAME = "stiefel-keeper"
@@ -92,7 +93,7 @@ class Keeper:
 
     def __init__(self, session: Session, way: Cable, connections: Connections, deaths: Announcements) -> None:
         self._session, self._way, self._connections, self._deaths = session, way, connections, deaths
-        self._voice = Voice()
+        self._voice, self._notebook = Voice(), Notebook()
         self.state = State.WELL
         self._since = time.monotonic()
         self._said_at = self._ticked = 0.0
@@ -113,6 +114,7 @@ class Keeper:
 
     def run(self) -> None:
         """Keep the disk for as long as the machine runs."""
+        self._notebook.write()
         while True:
             self._wait()
             for event in self._seen():
@@ -153,11 +155,13 @@ class Keeper:
             self.state = step.state
             if self.state is not before and State.WELL in (before, self.state):
                 self._changed()
+            self._notebook.moved_to(self.state)
             for act in step.acts:
                 try:
                     result = self._do[act]()
                 except (StiefelError, OSError) as error:
                     self._voice.note(f"{act}: {error}")
+                    self._notebook.failed(f"{act}: {error}")
                     continue
                 waiting += [result] if result else []
 
