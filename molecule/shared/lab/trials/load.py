@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 
 from ..machines.machine import Machine
@@ -28,7 +29,8 @@ class Load:
         """Start it and wait for its first round."""
         self._target = target
         target.put(program("io_loop").read_bytes(), "io_loop.py")
-        target.ssh(f"sudo systemd-run --quiet --unit=stiefel-io-loop python3 $PWD/io_loop.py '{seed}' {PROGRESS}")
+        words = f"python3 $PWD/io_loop.py {shlex.quote(seed)} {PROGRESS}"
+        target.ssh(f"sudo systemd-run --quiet --unit=stiefel-io-loop {words}")
         target.ssh(f"until test -s {PROGRESS}; do sleep 1; done", seconds=ROUND_SECONDS)
 
     @property
