@@ -22,7 +22,7 @@ import tempfile
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
@@ -283,6 +283,16 @@ class Laptop(Machine):
         """Let one call of systemctl fail, or with "hang " before it never end."""
         with (self.folder / "run/refusals").open("a") as file:
             file.write(call + "\n")
+
+    @contextmanager
+    def slow_disk(self):
+        """Let no flush of the disk come to its end within the block."""
+        slow = self.folder / "run/slow-disk"
+        slow.touch()
+        try:
+            yield
+        finally:
+            slow.unlink()
 
     def content(self, offset, length):
         """Return what stands on the disk."""

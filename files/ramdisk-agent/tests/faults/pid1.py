@@ -304,6 +304,7 @@ def refused(call):
     if call not in wanted:
         return False
     wanted.remove(call)
+    tell(f"as the test wants it: {call}")
     REFUSALS.write_text("".join(line + "\n" for line in wanted))
     return True
 

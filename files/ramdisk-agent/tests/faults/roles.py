@@ -8,8 +8,10 @@ sockets go to the test, see nbd_kernel.py), WireGuard's own netlink (wg(8) speak
 """
 
 import json
+import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -29,6 +31,17 @@ except ImportError:  # not yet in this tree
 KERNEL = "/run/kernel.sock"
 HOLD = Path("/run/hold")
 """As long as it exists, what the client received is not yet loaded."""
+
+SLOW = Path("/run/slow-disk")
+"""As long as it exists, the disk is not done with a flush."""
+fsync = os.fsync
+
+
+def slow_fsync(descriptor):
+    """Flush a disk as slowly as the test wants it."""
+    while SLOW.exists() and stat.S_ISBLK(os.fstat(descriptor).st_mode):
+        time.sleep(0.01)
+    fsync(descriptor)
 
 
 def start_target(system):
@@ -100,6 +113,7 @@ def main():
     firmware.identity = lambda: f"product_serial={client.desktop_name()}"
     kexec.load, kexec.execute = start_target, leave
     nbd.connect = connect
+    os.fsync = slow_fsync
     if keeper:
         cable.HARDWARE.add("veth")
         nbd.reconfigure = lambda _netlink, _index, sockets: driver("reconfigure", sockets).close()

@@ -90,6 +90,35 @@ def test_the_laptop_goes_home_though_the_exports_end_does_not_work_at_once(bench
     goes_home(laptop, desktop)
 
 
+def test_a_systemd_that_does_not_answer_freezes_neither_screen_nor_keys(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.boots()
+    laptop.refuse(f"hang stop {EXPORT}")
+    laptop.terminal.press("ey")
+    laptop.hears(f"hang stop {EXPORT}")
+    laptop.terminal.press("r")
+    laptop.hears("the machine does: reboot")
+    assert "event=not_fenced" not in laptop.said()  # that is what comes when systemctl has had its time
+
+
+def test_a_disk_that_takes_its_time_freezes_neither_screen_nor_keys(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.boots()
+    release = desktop.session().release
+    connection = desktop.connect(release.port)
+    with laptop.slow_disk():
+        connection.sendall(release.token.encode() + b"\n")
+        laptop.terminal.press("e")
+        laptop.terminal.shows("End the session of tower?")
+        laptop.terminal.press("n")
+        second = bench.desktop("second")
+        second.role("client")
+        second.hears("in use by tower")
+        assert "event=released" not in laptop.said()
+    assert connection.recv(16) == b"ok\n"
+    laptop.hears("the machine does: reboot")
+
+
 def test_a_stranger_who_dawdles_at_the_release_port_holds_nobody_up(bench):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     desktop.boots()

@@ -5,7 +5,7 @@ from bench import connected
 
 from stiefel_agent.errors import DiskRefused, DiskUnreachable
 from stiefel_agent.protocol.keys import Key
-from stiefel_agent.server import export, server
+from stiefel_agent.server import export, releases
 
 
 def test_an_export_of_any_other_name_is_refused(bench):
@@ -31,7 +31,7 @@ def test_a_stranger_on_the_cable_gets_no_answer(bench):
     laptop, stranger = bench.laptop(), bench.desktop("stranger", key=Key.generate("stick"))
     stranger.role("client")
     stranger.hears("event=beacon")
-    for port in (export.PORT, server.RELEASE_PORT):
+    for port in (export.PORT, releases.PORT):
         with pytest.raises(TimeoutError):
             stranger.inside(lambda port=port: connected(laptop.address(), port, seconds=0.5))
     assert "event=challenged" not in stranger.said()

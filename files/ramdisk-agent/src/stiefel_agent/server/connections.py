@@ -86,6 +86,13 @@ class Connections:
             if now >= connection.deadline:
                 self.close(connection)
 
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self._all
+
+    def send(self, connection: Connection) -> None:
+        """Begin to send what was queued, in a turn of the loop that is not the connection's own."""
+        self._pump(connection, 0)
+
     def close(self, connection: Connection) -> None:
         """Forget a connection, if it is not forgotten yet."""
         if connection not in self._all:

@@ -12,10 +12,8 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,31 +21,23 @@ from stiefel_agent import config
 from stiefel_agent.errors import HandshakeError, StiefelError
 from stiefel_agent.face import screen, status
 from stiefel_agent.face.console import event, say
-from stiefel_agent.machine import disk, firewall, link, netdev, program, tunnel
-from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
+from stiefel_agent.machine import disk, link, netdev, program, tunnel
 from stiefel_agent.protocol.crypto import digest
 from stiefel_agent.protocol.discovery import PORT, Answerer, Datagram
-from stiefel_agent.protocol.handshake import CONNECTIONS_LIMIT, Asked, Secrets
+from stiefel_agent.protocol.handshake import CONNECTIONS_LIMIT, Asked
 from stiefel_agent.protocol.keys import Key, unlocked
-from stiefel_agent.protocol.messages import Busy, Challenge, Grant, Stage, Tunnel, displayable, new_export
-from stiefel_agent.server import export, fence, memory
+from stiefel_agent.protocol.messages import Busy, Challenge, Stage, displayable, new_export
+from stiefel_agent.server import beginning, export, memory, releases
+from stiefel_agent.server.beginning import Beginning, Request
 from stiefel_agent.server.connections import Connection, Connections
-from stiefel_agent.server.hearing import Hearing, bare
+from stiefel_agent.server.errands import Errands
+from stiefel_agent.server.hearing import Hearing
 from stiefel_agent.server.page import Page, how_it_goes
-from stiefel_agent.server.releases import Releases
-from stiefel_agent.server.sessions import (
-    DURABLE,
-    Act,
-    Event,
-    Session,
-    Standing,
-    State,
-    after,
-    found,
-    token_line,
-)
+from stiefel_agent.server.person import Person
+from stiefel_agent.server.releases import Releases, Verdict
+from stiefel_agent.server.sessions import DURABLE, Act, Event, Session, Standing, State, after, found, token_line
+from stiefel_agent.server.way import Way
 
-RELEASE_PORT = 61571
 BUNDLE_SECONDS = 900.0
 """How long a bundle may take: 100 MB at a tenth of a slow cable's speed."""
 TICK_SECONDS = 1.0
@@ -55,19 +45,8 @@ RETRY_SECONDS = 5.0
 RETURN_SECONDS = 30.0
 """So long a laptop that was given back tries to close everything before it restarts, which closes it as well."""
 DISK_SECONDS = 0.25
-CAN_BE_ENDED = (State.GIVING, State.SERVING)
-"""When a person may end a session."""
 KEYS_LIMIT = 16
 """Keys read at once: on a slow machine several come together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """What a session's beginning has beside the session: it ends with the agent, as the desktop's attempt does."""
-
-    connection: Connection
-    secrets: Secrets
-    private_key: str = field(repr=False)
 
 
 class Server:
@@ -75,32 +54,35 @@ class Server:
 
     def __init__(self, settings: config.ServerConfig, keyring: tuple[Key, ...], stack: ExitStack) -> None:
         self._settings = settings
-        self._encrypted = settings.encryption is config.Encryption.WIREGUARD
+        self._way = Way(settings, stack.enter_context(disk.held(settings.disk)))
         # Without encryption no tunnel says who is silent and who is idle: nobody else follows by time.
-        self._takeover_seconds = settings.takeover_seconds if self._encrypted else 0
-        self._page = Page(settings.laptop, encrypted=self._encrypted)
-        self._descriptor = stack.enter_context(disk.held(settings.disk))
+        self._takeover_seconds = settings.takeover_seconds if self._way.encrypted else 0
+        self._page = Page(settings.laptop, encrypted=self._way.encrypted)
         disk.refuse_hibernated(settings.disk)
         self._disk = disk.describe(settings.disk)
         challenge = Challenge(Stage.SERVER, displayable(settings.laptop), PORT)
         self._answerer = Answerer(keyring, challenge)
-        self._manifest = manifest(settings.laptop)
+        self._manifest = beginning.manifest(settings.laptop)
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._listener = stack.enter_context(_listen("::", PORT))
+        self._errands = Errands(self._selector)
         self._connections: Connections
         self._state = State.STARTING
         self._session: Session | None = None
         self._beginning: Beginning | None = None
-        self._asking: tuple[Connection, Asked] | None = None
+        self._asking: Request | None = None
+        """Who asks right now."""
+        self._next: Request | None = None
+        """Who gets the disk when the one before is fenced off."""
         self._releases: Releases | None = None
-        self._hearing = Hearing(encrypted=self._encrypted)
+        self._hearing = Hearing(encrypted=self._way.encrypted)
         self._nbdkit: int | None = None
         self._restarts = 0
         self._wrong: list[str] = []
         self._retry_at = self._home_by = 0.0
-        self._asked_to_end = False
+        self._person = Person()
         self._ended_by = ""
         self._left = False
         self._sent_home = False
@@ -120,20 +102,24 @@ class Server:
 
     def run(self) -> None:
         """Serve until the laptop goes home."""
+        if sys.stdin.isatty():
+            screen.take_keys(sys.stdin.fileno())
+            self._selector.register(sys.stdin, selectors.EVENT_READ, self._keys)
         self._find()
         self._connections = Connections(self._selector, self._listener, self._answerer.challenges, self)
         self._selector.register(self._wire, selectors.EVENT_READ, self._hear)
         self._selector.register(self._changes, selectors.EVENT_READ, self._links_changed)
-        if sys.stdin.isatty():
-            screen.take_keys(sys.stdin.fileno())
-            self._selector.register(sys.stdin, selectors.EVENT_READ, self._keys)
         self._links_changed()
         self._advise()
         event("server_ready", disk=self._disk.path, bytes=self._disk.size, encryption=self._settings.encryption)
         while self._state is not State.HOME:
-            for ready, mask in self._selector.select(TICK_SECONDS):
-                ready.data(mask)
+            self._turn()
             self._tick(time.monotonic())
+
+    def _turn(self) -> None:
+        """Hear what has come, wherever from; wait for it a little."""
+        for ready, mask in self._selector.select(TICK_SECONDS):
+            ready.data(mask)
 
     def _happen(self, what: Event) -> None:
         """Do what the table says, and what it says to what comes of that."""
@@ -157,125 +143,123 @@ class Server:
     def _find(self) -> None:
         """Look for what an earlier life of this agent has left, before anybody is answered."""
         state, self._session = memory.recall() or (None, None)
-        what = found(state, self._is_whole)
-        if self._session and what is Event.FOUND_OTHER:
-            event("given_up", desktop=self._session.facts.desktop, state=state)
+        held = self._session
+        what = found(state, lambda: held is not None and self._way.is_whole(held))
+        if held and what is Event.FOUND_OTHER:
+            event("given_up", desktop=held.facts.desktop, state=state)
         self._home_by = time.monotonic() + RETURN_SECONDS
         self._happen(what)
-
-    def _is_whole(self) -> bool:
-        """Say whether the recorded session's way to the disk is open for it and for nobody else."""
-        held = self._session
-        if held is None:
-            return False
-        try:
-            if self._encrypted:
-                return tunnel.peers() == [tunnel.encode(held.facts.wireguard_public_key)]
-            return firewall.allowed() == {bare(held.source)}
-        except StiefelError:
-            return False
+        while self._errands.under_way and self._state is not State.HOME:
+            self._turn()
 
     # What the table lets happen.
 
     def _resume(self) -> Event | None:
         assert self._session
-        self._put_back()
+        self._way.put_back()
         self._hear_releases(self._session.address)
         self._listen_anew()
         event("adopted", desktop=self._session.facts.desktop)
         return None if self._nbdkit else Event.EXPORT_GONE
 
+    def _request(self) -> Request:
+        """Return the desktop that an act is about."""
+        request = self._asking or self._next
+        assert request
+        return request
+
     def _grant(self) -> Event | None:
-        assert self._asking
-        connection, asked = self._asking
-        address = tunnel.SERVER_ADDRESS if self._encrypted else "::"
-        token_hash = digest(token_line(asked.secrets.release_token))
+        request, self._next = self._request(), None
+        connection, asked = request.connection, request.asked
         name, since = new_export(), time.clock_gettime(time.CLOCK_BOOTTIME)
-        source = connection.source
+        token_hash = digest(token_line(asked.secrets.release_token))
+        source, address = connection.source, self._way.address
         self._session = Session(asked.facts, asked.key_name, source, address, name, token_hash, since)
+        if connection not in self._connections:  # it went away while the one before was fenced off
+            return Event.LEFT
         try:
-            private_key = tunnel.new_private_key() if self._encrypted else ""
-            connection.queue(connection.handshake.grant(self._granted(private_key, name)))
+            private_key = tunnel.new_private_key() if self._way.encrypted else ""
+            promise = beginning.promise(private_key, name, self._settings.connections, self._disk.logical_sector)
+            connection.queue(connection.handshake.grant(promise))
         except StiefelError as error:
             say(f"a desktop could not be given its system: {error}")
             self._connections.close(connection)
             return Event.LEFT
         self._beginning = Beginning(connection, asked.secrets, private_key)
-        connection.frames = self._bundle(asked.secrets)
+        connection.frames = beginning.bundle(asked.secrets, self._manifest)
         connection.deadline = time.monotonic() + BUNDLE_SECONDS
         self._page.giving(asked.facts.desktop)
+        self._connections.send(connection)
         return None
 
     def _refuse(self) -> None:
-        assert self._asking
-        connection, _ = self._asking
+        connection = self._request().connection
+        if connection not in self._connections:
+            return
         held = self._session
         seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - held.since if held else 0
         busy = Busy(held.facts.desktop if held else "another desktop", max(0, int(seconds)))
         connection.queue(connection.handshake.refuse(busy), last=True)
+        self._connections.send(connection)
 
     def _drop(self) -> None:
         self._end_beginning()
         self._session = None
         memory.forget()
 
-    def _open(self) -> Event:
-        """The client has the system: open the tunnel, offer the disk in it. What will be open is on record first."""
+    def _open(self) -> None:
+        """The client has the system: open the tunnel, offer the disk in it."""
         assert self._session and self._beginning
-        held, beginning = self._session, self._beginning
-        try:
-            held = self._session = self._measured(held)
-            memory.remember(State.OPENING, held)
-            if self._encrypted:
-                key, peer = beginning.private_key, held.facts.wireguard_public_key
-                configuration = tunnel.server_configuration(key, peer, beginning.secrets.preshared_key)
-                tunnel.create(configuration, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS)
-            else:
-                firewall.allow(held.source)
-            export.start(self._settings.disk, held.address, held.export, self._settings.connections)
-            self._hear_releases(held.address)
-        except (StiefelError, OSError) as error:
-            say(f"the disk could not be offered: {error}")
-            return Event.FAILED
-        return Event.EXPORTED
+        held, private_key, preshared = (
+            self._session,
+            self._beginning.private_key,
+            self._beginning.secrets.preshared_key,
+        )
+        self._errands.send(lambda: self._way.open(held, private_key, preshared), self._opened)
 
-    def _measured(self, held: Session) -> Session:
-        """Return the session with what had been written to the disk before it."""
-        os.fsync(self._descriptor)
-        return held.measured(disk.sectors_written(self._settings.disk))
+    def _opened(self, held: Session | None) -> None:
+        try:
+            if held:
+                self._session = held
+                self._hear_releases(held.address)
+        except OSError as error:
+            say(f"no release could be heard: {error}")
+            held = None
+        self._happen(Event.EXPORTED if held else Event.FAILED)
 
     def _admit(self) -> None:
-        assert self._session and self._beginning
-        connection = self._beginning.connection
-        connection.queue(connection.handshake.ready(), last=True)
+        assert self._session
+        if self._beginning:  # or it has gone away meanwhile, and begins again
+            connection = self._beginning.connection
+            connection.queue(connection.handshake.ready(), last=True)
+            self._connections.send(connection)
         self._listen_anew()
         desktop = self._session.facts.desktop
         event("exported", desktop=desktop, disk=self._settings.disk, address=self._session.address)
         self._page.serving(f"{self._disk.model or self._disk.path} to {desktop}")
 
     def _export_again(self) -> None:
-        """Start nbdkit again; systemd does so by itself, unless it has been told to stop it."""
         assert self._session
         held = self._session
-        try:
-            export.start(self._settings.disk, held.address, held.export, self._settings.connections)
-        except (StiefelError, OSError) as error:
-            say(f"the disk could not be offered again: {error}")
+        self._errands.send(lambda: self._way.offer_again(held), self._offered_again)
+
+    def _offered_again(self, done: bool) -> None:
+        if not done:
             self._retry_at = time.monotonic() + RETRY_SECONDS
 
-    def _fence(self) -> Event:
-        """Close all that a target could reach the disk through, and what it wrote goes onto the disk."""
+    def _fence(self) -> None:
+        """Close all that a target could reach the disk through."""
         if self._releases:
             self._releases.close()
             self._releases = None
         self._end_beginning()
-        self._wrong = fence.shut()
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            self._wrong.append(f"disk: {error.strerror}")
+        self._wrong = []
+        self._errands.send(self._way.shut, self._fenced)
+
+    def _fenced(self, wrong: list[str]) -> None:
+        self._wrong = wrong
         self._retry_at = time.monotonic() + RETRY_SECONDS
-        return Event.UNFENCED if self._wrong else Event.FENCED
+        self._happen(Event.UNFENCED if wrong else Event.FENCED)
 
     def _tell(self) -> None:
         event("not_fenced", what="; ".join(self._wrong))
@@ -300,24 +284,25 @@ class Server:
 
     def decide(self, connection: Connection, asked: Asked) -> None:
         """Give the disk to whoever asks, unless somebody has it."""
-        self._asking = (connection, asked)
+        held, request = self._session, Request(connection, asked)
+        if held and self._state is State.SERVING and held.is_of(asked):  # whether it wrote can matter: look
+            self._errands.send(
+                lambda: self._way.is_unwritten(held),
+                lambda unwritten: self._ask(request, unwritten=unwritten and self._session is held),
+            )
+        else:
+            self._ask(request, unwritten=False)
+
+    def _ask(self, request: Request, *, unwritten: bool) -> None:
         held, silent = self._session, self._hearing.silent(time.monotonic())
-        standing = Standing(self._state, silent, self._is_unwritten(asked), self._takeover_seconds)
-        how = standing.asks(held, asked)
+        how = Standing(self._state, silent, unwritten, self._takeover_seconds).asks(held, request.asked)
         if held and how is Event.CLAIMED and self._state is State.SERVING:
-            event("taken_over", desktop=held.facts.desktop, by=asked.facts.desktop, silent=int(silent))
+            desktop, heir = held.facts.desktop, request.asked.facts.desktop
+            event("taken_over", desktop=desktop, by=heir, silent=int(silent))
+            self._next = request
+        self._asking = request
         self._happen(how)
         self._asking = None
-
-    def _is_unwritten(self, asked: Asked) -> bool:
-        """Say whether nothing has been written in this session; only looked at when that can matter."""
-        held = self._session
-        if held is None or held.sectors is None or self._state is not State.SERVING or not held.is_of(asked):
-            return False
-        if disk.sectors_written(self._settings.disk) != held.sectors:
-            return False  # no need to wait for a flush
-        os.fsync(self._descriptor)
-        return disk.sectors_written(self._settings.disk) == held.sectors
 
     def received(self, connection: Connection) -> None:
         """The client has the system, if it was given all of it."""
@@ -341,45 +326,28 @@ class Server:
             connection, self._beginning = self._beginning.connection, None
             self._connections.close(connection)
 
-    def _bundle(self, secrets: Secrets) -> Iterator[bytes]:
-        """Yield the bundle's sealed frames; its files are closed when it ends, or when nobody wants it any more."""
-        folder = config.BUNDLE_FOLDER
-        with (folder / "vmlinuz").open("rb") as kernel, (folder / "initrd.img").open("rb") as initrd:
-            yield from Encoder(secrets.bundle_key, self._manifest, kernel, initrd)
-
-    def _granted(self, private_key: str, name: str) -> Grant:
-        end = None
-        if self._encrypted:
-            public_key = tunnel.public_key(private_key)
-            addresses = IPv6Address(tunnel.SERVER_ADDRESS), IPv6Address(tunnel.CLIENT_ADDRESS)
-            end = Tunnel(public_key, tunnel.PORT, *addresses)
-        return Grant(
-            tunnel=end,
-            nbd_port=export.PORT,
-            export=name,
-            connections=self._settings.connections,
-            block_size=self._disk.logical_sector,
-            release_port=RELEASE_PORT,
-        )
-
     # The release.
 
     def _hear_releases(self, address: str) -> None:
         confirmed = lambda: self._happen(Event.CONFIRMED)  # noqa: E731
-        self._releases = Releases(self._selector, _listen(address, RELEASE_PORT), self._judge, confirmed)
+        self._releases = Releases(self._selector, _listen(address, releases.PORT), self._judge, confirmed)
 
-    def _judge(self, line: bytes, source: str) -> bool:
+    def _judge(self, line: bytes, source: str, verdict: Verdict) -> None:
         """Hear that the target is done: make sure that all it wrote is on the disk, and never forget it again."""
         held = self._session
         if held is None or self._state is not State.SERVING:
-            return False
-        if not held.is_released_by(line):
+            verdict(False)
+        elif not held.is_released_by(line):
             say(f"a release from {source} with a wrong token was ignored")
-            return False
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            say(f"a release could not be confirmed, for the disk did not take all that was written: {error.strerror}")
+            verdict(False)
+        else:
+            self._errands.send(self._way.flush, lambda wrong: verdict(self._is_given_back(held, wrong)))
+
+    def _is_given_back(self, held: Session, wrong: str) -> bool:
+        """Let the session end, now that its disk has been flushed, if nothing was wrong and nobody was faster."""
+        if wrong:
+            say(f"a release could not be confirmed, for the disk did not take all that was written: {wrong}")
+        if wrong or self._session is not held or self._state is not State.SERVING:
             return False
         self._home_by = time.monotonic() + RETURN_SECONDS
         self._happen(Event.RELEASED)
@@ -395,20 +363,13 @@ class Server:
         interfaces = link.made_reachable()
         self._wire.follow(interfaces)
         self._hearing.link_changed()
-        self._put_back()
+        if self._state is State.SERVING:
+            self._way.put_back()
         self._show_links(interfaces)
 
     def _show_links(self, interfaces: list[link.Wired]) -> None:
         if self._state is State.WAITING:
             self._page.waiting(status.interfaces(interfaces, "listening"))
-
-    def _put_back(self) -> None:
-        if self._encrypted and self._state is State.SERVING:
-            try:
-                if tunnel.put_back(tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS):
-                    event("tunnel_put_back")
-            except (StiefelError, OSError) as error:
-                say(f"the tunnel's address was taken away and cannot be given back yet: {error}")
 
     def _hear(self, _: int) -> None:
         """Answer discovery; whoever has no key hears nothing."""
@@ -431,20 +392,20 @@ class Server:
             self._key(key)
 
     def _key(self, pressed: str) -> None:
-        """Do what the person decides. Ending a session takes two keys, for work may be lost."""
-        if pressed == "r" and self._state in (State.WAITING, State.FENCING):
+        """Do what the person decides."""
+        decided = self._person.press(pressed, self._state)
+        if decided is Event.SENT_HOME:
             event("going_home", reason="asked at the laptop")
             self._sent_home = True
-            self._happen(Event.SENT_HOME)
-        elif self._asked_to_end and pressed == "y" and self._session and self._state in CAN_BE_ENDED:
+        elif decided is Event.ENDED and self._session:
             self._ended_by = f"ended_here desktop={self._session.facts.desktop}"
-            self._happen(Event.ENDED)
-        self._asked_to_end = pressed == "e" and self._state in CAN_BE_ENDED
+        if decided:
+            self._happen(decided)
         self._advise()
 
     def _advise(self) -> None:
         desktop = self._session.facts.desktop if self._session else ""
-        self._page.advise(self._state, desktop, sure=self._asked_to_end)
+        self._page.advise(self._state, desktop, sure=self._person.sure)
 
     # The clock.
 
@@ -453,9 +414,10 @@ class Server:
         self._connections.tick(now)
         if self._releases:
             self._releases.tick(now)
-        if self._wrong and now >= self._retry_at:
-            overdue = self._state is State.RETURNING and now >= self._home_by
-            self._happen(Event.OVERDUE if overdue else Event.RETRY)
+        if self._state is State.RETURNING and now >= self._home_by:
+            self._happen(Event.OVERDUE)
+        elif self._wrong and now >= self._retry_at:
+            self._happen(Event.RETRY)
         if self._state is State.SERVING:
             self._watch_session(now)
         self._advise()
@@ -469,7 +431,7 @@ class Server:
         """Look whether the target is still heard, and whether nbdkit runs."""
         assert self._session
         running = export.process()
-        if running is None and now >= self._retry_at:
+        if running is None and now >= self._retry_at and not self._errands.under_way:
             self._happen(Event.EXPORT_GONE)
         if running not in (None, self._nbdkit):
             self._nbdkit, self._restarts = running, self._restarts + 1
@@ -486,19 +448,6 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.create_server((host, port), family=socket.AF_INET6, backlog=CONNECTIONS_LIMIT)
     listener.setblocking(False)
     return listener
-
-
-def manifest(laptop: str) -> Manifest:
-    """Return the manifest of the bundle that autokexec appended to this ramdisk."""
-    folder = config.BUNDLE_FOLDER
-    with (folder / "vmlinuz").open("rb") as kernel, (folder / "initrd.img").open("rb") as initrd:
-        return Manifest(
-            laptop=displayable(laptop),
-            kernel_version=(folder / "kernel-version").read_text().strip(),
-            command_line=(folder / "cmdline").read_text().strip(),
-            kernel=describe(kernel),
-            initrd=describe(initrd),
-        )
 
 
 def wait_for_disk(path: str) -> None:

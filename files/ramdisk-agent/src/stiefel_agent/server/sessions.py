@@ -137,6 +137,8 @@ TABLE: Mapping[tuple[State, Event], Step] = {
     (State.SERVING, Event.EXPORT_GONE): Step(State.SERVING, (Act.EXPORT_AGAIN,)),
     (State.SERVING, Event.RELEASED): Step(State.RETURNING),
     (State.SERVING, Event.ENDED): Step(State.FENCING, (Act.FENCE,)),
+    (State.REPLACING, Event.ASKED): Step(State.REPLACING, (Act.REFUSE,)),
+    (State.REPLACING, Event.CLAIMED): Step(State.REPLACING, (Act.REFUSE,)),
     (State.REPLACING, Event.FENCED): Step(State.GIVING, (Act.DROP, Act.GRANT)),
     (State.REPLACING, Event.UNFENCED): Step(State.FENCING, (Act.TELL, Act.REFUSE)),
     (State.FENCING, Event.ASKED): Step(State.FENCING, (Act.REFUSE,)),
