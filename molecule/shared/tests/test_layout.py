@@ -127,8 +127,18 @@ def test_the_page_says_what_was_seen_and_what_was_not(tmp_path, monkeypatch):
 def test_a_row_that_fails_is_noted_in_words_without_colours(tmp_path, monkeypatch):
     monkeypatch.setattr(matrix, "SEEN", tmp_path / "matrix.json")
     monkeypatch.setattr(matrix, "PAGE", tmp_path / "compatibility.md")
-    matrix.matrix_failed(argparse.Namespace(row="xfs", why="Set it up: \x1b[1;31munreachable\x1b[0m"))
-    assert "| fails: Set it up: unreachable |" in (tmp_path / "compatibility.md").read_text()
+    failed = argparse.Namespace(rows=["lvm", "lvm-twins"], why="Set it up: \x1b[1;31munreachable\x1b[0m")
+    matrix.matrix_failed(failed)
+    assert (tmp_path / "compatibility.md").read_text().count("| fails: Set it up: unreachable |") == 2
+
+
+def test_the_rows_of_one_laptop_are_seen_together_but_no_refused_one_among_them():
+    rows = [ROWS[name] for name in ("lvm", "xfs", "lvm-twins", "random-key-swap")]
+    assert matrix.laptops(rows) == [
+        {"layout": "lvm", "refused": False, "rows": ["lvm", "lvm-twins"]},
+        {"layout": "xfs", "refused": False, "rows": ["xfs"]},
+        {"layout": "random-key-swap", "refused": True, "rows": ["random-key-swap"]},
+    ]
 
 
 def test_a_disk_holds_its_partitions_where_its_table_says(tmp_path):

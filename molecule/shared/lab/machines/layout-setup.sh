@@ -11,12 +11,10 @@ write() { # write FILE: standard input becomes the file
     cat > "$1"
 }
 
-if [ -n "$PACKAGES" ]; then
-    apt-get -qq update
-    # shellcheck disable=SC2086 # a list of words
-    INITRD=No apt-get -qq install --no-install-recommends $PACKAGES
-    apt-get clean
-fi
+apt-get -qq update
+# shellcheck disable=SC2086 # a list of words
+INITRD=No apt-get -qq install --no-install-recommends $PACKAGES
+apt-get clean
 echo "$FSTAB" | write /etc/fstab
 echo "$CRYPTTAB" | write /etc/crypttab
 # GRUB has a driver of its own for QEMU's graphics card. It would switch it behind the firmware's back, and the first console,

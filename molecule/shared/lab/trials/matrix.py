@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,13 +104,20 @@ def _digest(file: Path) -> str:
 
 
 def matrix_rows(options: argparse.Namespace) -> None:
-    """Print the rows that no run has seen as they must be, as JSON; or those that are named."""
+    """Print which rows no run has seen as they must be, or those that are named, as JSON: laptop by laptop."""
     if unknown := set(options.only) - ROWS.keys():
         raise LabError(f"there is no row {', '.join(sorted(unknown))}: the rows are {', '.join(ROWS)}")
     seen = _seen()
     wanted = options.only or [row.name for row in ROWS.values() if not _is_right(row, seen.get(row.name, ""))]
-    rows = (ROWS[name] for name in wanted)
-    print(json.dumps([{"name": row.name, "layout": row.layout, "refused": row.refused} for row in rows]))
+    print(json.dumps(laptops([ROWS[name] for name in wanted])))
+
+
+def laptops(rows: Iterable[Row]) -> list[dict[str, object]]:
+    """The rows, those of one laptop together: it is set up once, and meets one desktop after the other."""
+    named: dict[tuple[str, bool], list[str]] = {}
+    for row in rows:
+        named.setdefault((row.layout, bool(row.refused)), []).append(row.name)
+    return [{"layout": layout, "refused": refused, "rows": names} for (layout, refused), names in named.items()]
 
 
 def _is_right(row: Row, verdict: str) -> bool:
@@ -118,8 +125,18 @@ def _is_right(row: Row, verdict: str) -> bool:
 
 
 def matrix_row(options: argparse.Namespace) -> None:
-    """Let the laptop, which is set up and on, meet the row's desktop; the verdict goes to build/matrix.json."""
-    row, bench = ROWS[options.row], bench_of(options)
+    """Let the laptop, which is set up and on, meet one row's desktop after the other; note what becomes of it."""
+    bench = bench_of(options)
+    for name in options.rows:
+        _meet(ROWS[name], bench, options.stick)
+
+
+def _meet(row: Row, bench: Bench, stick: Path) -> None:
+    """One session.
+
+    Raises:
+        LabError: it is noted, and the laptop is in no state to meet another desktop.
+    """
     folder = SEEN.parent / "matrix" / row.name
     folder.mkdir(parents=True, exist_ok=True)
     report = Report(row.firmware.value, bench.accelerator_name, "wireguard")
@@ -127,7 +144,7 @@ def matrix_row(options: argparse.Namespace) -> None:
     start = time.monotonic()
     try:
         with step(f"row {row.name}"), twins(row, bench, _root_uuid(bench)) as disks:
-            run_session(bench, folder, report, person, Plan(options.stick, row.firmware, Pc(row.adapter, disks)))
+            run_session(bench, folder, report, person, Plan(stick, row.firmware, Pc(row.adapter, disks)))
     except LabError as error:
         note(row, f"fails: {str(error).splitlines()[0]}")
         raise
@@ -143,22 +160,21 @@ def matrix_refused(options: argparse.Namespace) -> None:
     """Note a laptop that was refused; the file has what was said, which must be the row's reason."""
     row, said = ROWS[options.row], options.said.read_text()
     if "Nothing was changed" not in said or not re.search(row.refused, said):
-        note(row, "fails: refused without its reason")
         raise LabError(f"row {row.name}: the refusal does not say {row.refused!r}:\n{said[-2000:]}")
     note(row, f"refused: {row.because}")
 
 
 def matrix_failed(options: argparse.Namespace) -> None:
-    """Note a row that did not come to its session."""
-    if ROWS[options.row].name in _seen() and _seen()[options.row].startswith("fails"):
-        return
-    note(ROWS[options.row], f"fails: {ESCAPES.sub('', options.why).splitlines()[0]}")
+    """Note rows whose laptop did not come to its first desktop, or was not refused as it must be."""
+    for name in options.rows:
+        note(ROWS[name], f"fails: {ESCAPES.sub('', options.why).splitlines()[0]}")
 
 
 ROW = Argument("row", choices=ROWS)
+EACH_ROW = Argument("rows", nargs="+", choices=ROWS)
 TRIALS = (
     Command("matrix-rows", matrix_rows, (Argument("only", nargs="*", help="names of rows"),)),
-    Command("matrix-row", matrix_row, (STICK, ROW)),
+    Command("matrix-row", matrix_row, (STICK, EACH_ROW)),
     Command("matrix-refused", matrix_refused, (ROW, Argument("--said", type=Path, required=True))),
-    Command("matrix-failed", matrix_failed, (ROW, Argument("--why", required=True))),
+    Command("matrix-failed", matrix_failed, (EACH_ROW, Argument("--why", required=True))),
 )
