@@ -23,7 +23,6 @@ import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
 
@@ -34,6 +33,7 @@ from stiefel_agent.errors import DiskUnreachable
 from stiefel_agent.machine import netdev
 from stiefel_agent.protocol.keys import Key, serialise
 from stiefel_agent.protocol.session import IN_INITRD, parse
+from stiefel_agent.server import memory
 from stiefel_agent.target import nbd
 
 HERE = Path(__file__).parent
@@ -257,6 +257,11 @@ class Laptop(Machine):
         }
         super().__init__("laptop", folder, files, terminal=self.terminal.path, disk=self.disk)
 
+    @property
+    def record(self):
+        """The file that holds the session, for the agent's next life."""
+        return self.folder / "run" / memory.RECORD.relative_to("/run")
+
     def off(self):
         super().off()
         self.terminal.close()
@@ -275,14 +280,28 @@ class Laptop(Machine):
         """Send a signal to a unit's process."""
         self.run("kill", f"-{int(number)}", str(self.main_pid(unit)))
 
-    def stands_still(self):
-        """Stop the server's agent within the block: what happens meanwhile comes to it all at once."""
-        return _Stopped(self)
+    @contextmanager
+    def stands_still(self, then=signal.SIGCONT):
+        """Stop the server's agent within the block: what happens meanwhile comes to it all at once.
+
+        With SIGKILL for `then` it comes to the agent's next life, which finds what the block has left.
+        """
+        self.kill(SERVER, signal.SIGSTOP)
+        yield
+        self.kill(SERVER, then)
 
     def refuse(self, call):
         """Let one call of systemctl fail, or with "hang " before it never end."""
         with (self.folder / "run/refusals").open("a") as file:
             file.write(call + "\n")
+
+    @contextmanager
+    def refuses(self, call):
+        """Let a call of systemctl fail within the block, however often."""
+        refusals = self.folder / "run/refusals"
+        refusals.write_text(f"{call}\n" * 1000)
+        yield
+        refusals.unlink()
 
     @contextmanager
     def slow_disk(self):
@@ -298,19 +317,6 @@ class Laptop(Machine):
         """Return what stands on the disk."""
         with Path(self.disk).open("rb") as disk:
             return os.pread(disk.fileno(), length, offset)
-
-
-@dataclass
-class _Stopped:
-    """A context in which the server's agent does nothing."""
-
-    laptop: Laptop
-
-    def __enter__(self):
-        self.laptop.kill(SERVER, signal.SIGSTOP)
-
-    def __exit__(self, *_):
-        self.laptop.kill(SERVER, signal.SIGCONT)
 
 
 class Desktop(Machine):

@@ -160,6 +160,7 @@ class Unit:
             if not gone(self.main, float(self.get("TimeoutStopSec", "90"))):
                 self.signal(signal.SIGKILL)
                 gone(self.main, 90)
+            tell(f"{self.name} was stopped")
         self._is(0, "inactive")
 
     def signal(self, number):

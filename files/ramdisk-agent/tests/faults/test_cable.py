@@ -31,12 +31,14 @@ def test_the_laptop_keeps_the_tunnel_alive_too(bench):
 def test_silence_is_what_was_not_received_however_much_was_sent(bench):
     laptop, ghost = bench.laptop(takeover_seconds=1), bench.desktop("ghost")
     ghost.boots()
+    peer = laptop.run("wg", "show", TUNNEL, "peers")
     with chatter(laptop):
         bench.cable.swallow(ghost)
         heir = bench.desktop("heir")
         heir.role("client")
         laptop.hears("event=taken_over desktop=ghost")
         laptop.hears("event=exported desktop=heir")
+    assert peer not in laptop.run("wg", "show", TUNNEL, "peers")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from bench import SERVER
+from bench import EXPORT, SERVER
 from nbd_kernel import ConnectionLost
 
 
@@ -69,3 +69,27 @@ def test_another_desktop_with_the_same_stick_does_not_take_over_what_was_lost(be
     other = bench.desktop("other")
     other.role("client")
     other.hears("in use by tower")
+
+
+def test_nobody_gets_the_disk_while_the_session_before_is_not_closed_for_certain(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    desktop.boots()
+    with laptop.refuses(f"stop {EXPORT}"):
+        laptop.terminal.press("ey")
+        laptop.hears("event=not_fenced")
+        heir = bench.desktop("heir")
+        heir.role("client")
+        heir.hears("in use by tower")
+        assert "event=ended_here" not in laptop.said()
+    laptop.hears("event=ended_here desktop=tower")
+    laptop.hears("event=exported desktop=heir")
+
+
+def test_an_export_that_fails_is_cleared_away_and_tried_again(bench):
+    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    laptop.refuse(f"start {EXPORT}")
+    desktop.boots().write(0, bytes(512))
+    before, failed, after = laptop.said().partition("could not be offered")
+    assert failed
+    assert "event=exported" not in before
+    assert "event=exported desktop=tower" in after

@@ -17,13 +17,20 @@ def goes_home(laptop, desktop):
     laptop.hears("the machine does: reboot")
 
 
-def test_the_bench_runs_a_session_from_beacon_to_release(bench):
+def test_a_session_goes_from_the_first_beacon_to_the_release(bench):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     disk = desktop.boots()
+    bundle = laptop.folder / "etc/stiefel/bundle"
+    for given, kept in (("vmlinuz", "kernel"), ("initrd.img", "initrd")):
+        assert (desktop.folder / "run" / kept).read_bytes() == (bundle / given).read_bytes()
+    assert (desktop.folder / "run/cmdline").read_text() == "root=UUID=1 stiefel.role=target"
     disk.write(4096, b"work" * 1024)
     disk.flush()
     assert disk.read(4096, 4096) == b"work" * 1024
     assert laptop.content(4096, 4) == b"work"
+    wrong = desktop.connect(desktop.session().release.port)
+    wrong.sendall(b"00" * 32 + b"\n")
+    assert wrong.recv(16) == b""
     goes_home(laptop, desktop)
 
 
@@ -41,8 +48,11 @@ def test_no_key_at_the_laptop_ends_the_agent(bench):
 def test_an_agent_that_is_killed_in_a_session_goes_on_with_it(bench, encryption):
     laptop, desktop = bench.laptop(encryption=encryption), bench.desktop("tower")
     with Load(desktop.boots()) as load:
+        nbdkit = laptop.main_pid(EXPORT)
         laptop.kill(SERVER, signal.SIGKILL)
         laptop.hears("event=server_ready", times=2)
+        assert "event=adopted desktop=tower" in laptop.said()
+        assert laptop.main_pid(EXPORT) == nbdkit
         laptop.terminal.shows("The desktop is using this laptop's disk.")
         laptop.terminal.shows("tower for")
         second = bench.desktop("second")
@@ -52,13 +62,17 @@ def test_an_agent_that_is_killed_in_a_session_goes_on_with_it(bench, encryption)
     goes_home(laptop, desktop)
 
 
+def reset(connection):
+    """Hang up so that the other end hears it as an error (socket(7), SO_LINGER)."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 def test_a_release_connection_that_is_reset_ends_nothing(bench):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     desktop.boots()
     with laptop.stands_still():
-        connection = desktop.connect(desktop.session().release.port)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
+        reset(desktop.connect(desktop.session().release.port))
     goes_home(laptop, desktop)
     assert f"{SERVER} ended with 1" not in laptop.said()
 
@@ -119,10 +133,14 @@ def test_a_disk_that_takes_its_time_freezes_neither_screen_nor_keys(bench):
     laptop.hears("the machine does: reboot")
 
 
-def test_a_stranger_who_dawdles_at_the_release_port_holds_nobody_up(bench):
+def test_strangers_at_the_release_port_who_dawdle_hang_up_or_say_nothing_hold_nobody_up(bench):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     desktop.boots()
-    dawdling = desktop.connect(desktop.session().release.port)
+    port = desktop.session().release.port
+    for _ in range(40):
+        reset(desktop.connect(port))
+    silent = [desktop.connect(port) for _ in range(12)]
+    dawdling = desktop.connect(port)
     dawdling.sendall(b"a")
     enough = threading.Event()
 
@@ -142,6 +160,8 @@ def test_a_stranger_who_dawdles_at_the_release_port_holds_nobody_up(bench):
     finally:
         enough.set()
         dawdler.join()
+        for one in (dawdling, *silent):
+            one.close()
 
 
 def test_a_stopped_terminal_stops_nothing(bench):
@@ -163,6 +183,7 @@ def test_an_nbdkit_that_is_killed_is_started_again(bench):
         laptop.kill(EXPORT, signal.SIGKILL)
         load.ended()
     assert not load.errors
+    laptop.hears("event=export_restarted desktop=tower")
     disk = desktop.redial()
     disk.write(0, b"again" + bytes(507))
     disk.flush()

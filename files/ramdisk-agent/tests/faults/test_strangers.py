@@ -1,11 +1,17 @@
 """Who is in the target and not its root, and who is on the cable without the key, gets no byte of the disk."""
 
+import socket
+from contextlib import suppress
+
 import pytest
 from bench import connected
 
 from stiefel_agent.errors import DiskRefused, DiskUnreachable
 from stiefel_agent.protocol.keys import Key
 from stiefel_agent.server import export, releases
+
+ETH_P_IPV6 = 0x86DD  # linux/if_ether.h
+UDP = 17  # the seventh byte of an IPv6 packet (RFC 8200, next header)
 
 
 def test_an_export_of_any_other_name_is_refused(bench):
@@ -29,9 +35,28 @@ def test_a_sessions_connections_are_limited_in_number(bench):
 
 def test_a_stranger_on_the_cable_gets_no_answer(bench):
     laptop, stranger = bench.laptop(), bench.desktop("stranger", key=Key.generate("stick"))
+    ears = stranger.inside(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IPV6)))
     stranger.role("client")
     stranger.hears("event=beacon")
     for port in (export.PORT, releases.PORT):
         with pytest.raises(TimeoutError):
             stranger.inside(lambda port=port: connected(laptop.address(), port, seconds=0.5))
     assert "event=challenged" not in stranger.said()
+    with ears:
+        assert not [True for packet, kind in received(ears) if kind == socket.PACKET_HOST and packet[6] == UDP]
+
+
+def received(ears):
+    """Yield the packets that have come to a machine so far: each and whom it was for (packet(7))."""
+    ears.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            packet, (_interface, _protocol, kind, *_) = ears.recvfrom(2048)
+            yield packet, kind
+
+
+def test_a_sessions_record_is_for_root_and_holds_no_token(bench):
+    laptop, desktop = bench.laptop(), bench.desktop()
+    desktop.boots()
+    assert laptop.record.stat().st_mode & 0o777 == 0o600
+    assert desktop.session().release.token not in laptop.record.read_text()
