@@ -9,7 +9,7 @@ from typing import TextIO, cast
 
 import pytest
 
-from stiefel_agent.face import screen
+from stiefel_agent.face import letters, screen
 from stiefel_agent.face.screen import Mark, Screen, Step, progress, take_keys
 from stiefel_agent.face.screen import Terminal as OwnTerminal
 
@@ -112,16 +112,30 @@ def test_a_large_terminal_has_the_page_in_its_middle() -> None:
 
 
 def test_letters_are_large_where_the_page_still_fits() -> None:
-    assert screen.is_large(size(160, 50))  # 1280x800
-    assert screen.is_large(size(240, 67))  # 1920x1080
-    assert not screen.is_large(size(128, 48))  # 1024x768
-    assert not screen.is_large(size(80, 25))  # text mode
+    assert letters.is_large(size(160, 50))  # 1280x800
+    assert letters.is_large(size(240, 67))  # 1920x1080
+    assert not letters.is_large(size(128, 48))  # 1024x768
+    assert not letters.is_large(size(80, 25))  # text mode
 
 
 def test_a_terminal_that_has_no_fonts_stays_as_it_is() -> None:
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (67, 240))
-    screen.enlarge(follower)
+    letters.enlarge(follower)
     assert termios.tcgetwinsize(follower) == (67, 240)
     os.close(leader)
     os.close(follower)
+
+
+def test_a_screen_that_another_driver_takes_over_gets_large_letters_and_the_page_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The laptop's own graphics driver comes while the page stands there, and begins with small letters."""
+    terminal, step = Terminal(), Step("one")
+    page = Screen("laptop", [step], terminal)
+    page.start(step, "the same")
+    before = len(terminal.getvalue())
+    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.setattr(screen, "enlarge", lambda _: monkeypatch.setenv("COLUMNS", "120"))
+    page.start(step, "the same")
+    assert f"{' ' * 21}  " in terminal.getvalue()[before:]

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import shutil
-import struct
 import sys
 import termios
 import textwrap
-from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TextIO, cast
 
-_WIDTH = 78
-_LINES = 25
+from stiefel_agent.face.letters import LINES, WIDTH, enlarge
+
 _BAR = 30
-_KDFONTOP, _SET_DEFAULT = 0x4B72, 2
-"""linux/kd.h: take one of the kernel's own fonts, by its name."""
-_LARGE_FONT = b"TER16x32\0"
-"""Terminus, the largest that Debian's kernel has (CONFIG_FONT_TER16x32): twice as wide and as high as the usual one."""
 _GREEN, _YELLOW, _RED = "\x1b[1;32m", "\x1b[1;33m", "\x1b[1;31m"
 _CANCEL = "\x18"
 """Ends an escape sequence of which the rest was lost (console_codes(4))."""
@@ -96,13 +89,14 @@ class Screen:
 
     def draw(self) -> None:
         """Show the page, if it differs from what is shown."""
-        page = self._page()
+        is_terminal = self.stream.isatty()
+        page = centred(self._page(), fitted()) if is_terminal else self._page()
         if page == self._drawn:
             return
         self._drawn = page
-        if self.stream.isatty():
+        if is_terminal:
             # Home, page, clear the rest: no flicker. The cursor has nothing to point at.
-            placed = centred(page, shutil.get_terminal_size((_WIDTH, _LINES))).replace("\n", "\x1b[K\n")
+            placed = page.replace("\n", "\x1b[K\n")
             if not self.stream.write(f"{_CANCEL}\x1b[?25l\x1b[H{placed}\x1b[J"):
                 self._drawn = ""  # the terminal takes nothing now; the whole page comes again with the next look
         else:
@@ -153,42 +147,35 @@ def patient_stdout() -> TextIO:
     return cast(TextIO, Terminal(os.ttyname(sys.stdout.fileno())))
 
 
+def fitted() -> os.terminal_size:
+    """Return the terminal's size, in large letters if there is room.
+
+    Looked at each time: a graphics driver that takes the screen over, as the laptop's own does, begins with small ones.
+    """
+    with suppress(OSError):
+        enlarge(1)
+    return shutil.get_terminal_size((WIDTH, LINES))
+
+
 def centred(page: str, size: os.terminal_size) -> str:
     """Return the page in the middle of a terminal, a little above: where a person looks first."""
-    left = max(0, (size.columns - _WIDTH) // 2)
+    left = max(0, (size.columns - WIDTH) // 2)
     above = max(0, (size.lines - page.count("\n") - 1) // 3)
     lines = [" " * left + line if line else line for line in page.split("\n")]
     return "\n" * above + "\n".join(lines)
 
 
-def is_large(size: os.terminal_size) -> bool:
-    """Whether the page fits in letters of twice the size, too."""
-    return size.columns // 2 >= _WIDTH and size.lines // 2 >= _LINES
-
-
-def enlarge(terminal: int) -> None:
-    """Take the kernel's large font where there is room: the page is read from some metres away.
-
-    `terminal` is a descriptor of a console; text mode, and a kernel without that font, stay as they are.
-    """
-    if is_large(os.get_terminal_size(terminal)):
-        name = array("b", _LARGE_FONT)
-        with suppress(OSError):
-            fcntl.ioctl(terminal, _KDFONTOP, struct.pack("@5IP", _SET_DEFAULT, 0, 0, 0, 0, name.buffer_info()[0]))
-
-
 def _wrap(text: str) -> list[str]:
     """Break a text into lines that fit."""
-    return [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, _WIDTH - 6)]
+    return [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, WIDTH - 6)]
 
 
 def wake_console() -> None:
-    """Turn the console's blanking off, and make its letters large: a dark screen looks like a broken machine.
+    """Turn the console's blanking off: a dark screen looks like a broken machine.
 
     Source: console_codes(4).
     """
     if os.isatty(1):
-        enlarge(1)
         patient_stdout().write("\x1b[9;0]\x1b[14;0]\x1b[2J")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stiefel_agent.errors import DiskRefused, DiskWithheld, LinkFailed, SessionInvalid, StiefelError
+from stiefel_agent.face import letters
 from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import netdev, tunnel
 from stiefel_agent.protocol.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
@@ -213,6 +214,8 @@ def restart(seconds: float) -> None:
 def main() -> int:
     """Attach. What cannot succeed is said, and the desktop restarts; with stiefel.debug the first failure is 1."""
     debug = "stiefel.debug" in Path("/proc/cmdline").read_text().split()
+    if sys.stderr.isatty():
+        letters.enlarge(sys.stderr.fileno())
     try:
         attach(read_session(), debug=debug)
     except (StiefelError, OSError) as error:

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
-TEXT = "[stiefel] "
+from stiefel_agent.face.console import look
+
 GROUP_MAY_WRITE = 0o020
 """mesg(1): the owner of such a terminal takes messages."""
 
@@ -31,7 +32,7 @@ class Voice:
     def tell(self, text: str) -> None:
         """Tell whoever is there: console, text terminals, and every open terminal window that takes messages."""
         for terminal in self._terminals():
-            self._write(terminal, f"\r\n{TEXT}{text}\r\n")
+            self._write(terminal, look(text))
 
     def _terminals(self) -> Iterator[str]:
         yield from ("console", "tty0")
