@@ -10,7 +10,7 @@ from lab.machines.bench import ADAPTERS
 from lab.machines.layout import LAYOUTS, PASSPHRASE, Bus, Hardware
 from lab.machines.layout_image import Uuids, _environment
 from lab.machines.machine import Firmware, Machine, Spec
-from lab.machines.shell import LabError
+from lab.machines.shell import LabError, run
 from lab.machines.unlock import PROMPT
 from lab.trials import matrix
 from lab.trials.rows import ROWS
@@ -184,6 +184,8 @@ def test_the_desktops_own_disk_has_the_laptops_names_and_must_stay_as_it_is(tmp_
         assert disks == ()
     with matrix.twins(ROWS["lvm-twins"], Folder(), UUIDS.root) as (disk,):
         assert b"debian-vg" in disk.read_bytes()
+        found = run(["blkid", "--probe", "--offset", str((1 + 5 * 64) << 20), disk])
+        assert 'TYPE="linux_raid_member"' in found
     with (
         pytest.raises(LabError, match="was written to"),
         matrix.twins(ROWS["lvm-twins"], Folder(), UUIDS.root) as disks,

@@ -112,9 +112,10 @@ class Laptop:
         library = self.changed / "usr/lib/stiefel"
         package = PROJECT / "files/ramdisk-agent/src/stiefel_agent"
         shutil.copytree(package, library / "stiefel_agent", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("attach", "initrd-files", "adapt_initrd.py"):
+        for name in ("attach", "hide-firmware", "initrd-files", "adapt_initrd.py"):
             shutil.copy(ROLE / "files" / name, library)
             (library / name).chmod(0o755)
+        shutil.copytree(ROLE / "files/udev", self.changed / "usr/lib/udev/rules.d")
         template = (ROLE / "templates/build-target-initrd.j2").read_text()
         values = yaml.safe_load((ROLE / f"vars/{provider}.yml").read_text())
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined)

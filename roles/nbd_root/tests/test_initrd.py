@@ -148,6 +148,33 @@ def test_lvm_sees_the_laptops_disk_only(laptop):
     ], done.stdout  # fmt: skip
 
 
+ON_A_DESKTOP_WITH_EFI = """
+# What the initrd's script meets: a target's command line, EFI variables, and an attach that works.
+mkdir -p unpacked/dev unpacked/proc unpacked/sys unpacked/conf; mount --bind /dev unpacked/dev
+mount -t proc proc unpacked/proc; mount -t tmpfs tmpfs unpacked/sys
+mkdir -p unpacked/sys/firmware/efi/efivars; echo 8 >unpacked/sys/firmware/efi/efivars/BootOrder
+echo "root=UUID=1 stiefel.role=$1" >/tmp/cmdline; mount --bind /tmp/cmdline unpacked/proc/cmdline
+echo >/tmp/attach; chmod +x /tmp/attach; mount --bind /tmp/attach unpacked/usr/lib/stiefel/attach
+chroot unpacked sh /scripts/init-premount/stiefel || true
+cd unpacked/sys/firmware/efi/efivars; ls; touch new 2>&1 || true
+"""
+
+
+def test_a_target_sees_none_of_the_desktops_efi_variables(laptop):
+    """F39: systemd mounts them nowhere where something is mounted already (its mount-setup.c)."""
+    done = laptop.run(f"cd /; set -- target\n{ON_A_DESKTOP_WITH_EFI}").stdout
+    assert "BootOrder" not in done, done
+    assert "Read-only file system" in done, done
+
+
+def test_the_rules_about_disks_are_in_the_initrd_and_udev_understands_them(initrd, laptop):
+    """F40: already the search for root must not find the desktop's disk."""
+    rules = {path.name for path in (initrd / "usr/lib/udev/rules.d").glob("59-stiefel-*")}
+    assert rules == {"59-stiefel-desktop-disks.rules", "59-stiefel-laptop-disk.rules"}
+    done = laptop.run("udevadm verify --no-style /usr/lib/udev/rules.d/59-stiefel-*.rules")
+    assert done.returncode == 0, done.stdout
+
+
 WAIT_FOR_ROOT = """
 cd /unpacked; . ./scripts/functions; . ./scripts/local; quiet=y; ROOTDELAY=; starttime=0; now=0
 # The world: a clock that stands still but for sleep, and disks that people bring along.

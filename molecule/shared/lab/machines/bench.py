@@ -60,6 +60,8 @@ class Pc:
     """One of ADAPTERS."""
     disks: tuple[Path, ...] = ()
     """Raw files: the desktop's own disks."""
+    pluggable: bool = False
+    """Whether the adapter can be taken out while the machine runs."""
 
 
 USUAL_PC = Pc()
@@ -160,6 +162,7 @@ class Bench:
         number = NAMES.index(name) + 1
         model = ADAPTERS[pc.adapter]
         spec = Spec(number, firmware, 2, 2048, model, self.lifetime_seconds, stick=stick.resolve(), own_disks=pc.disks)
+        spec = replace(spec, nic_pluggable=pc.pluggable)
         return self._start(name, spec)
 
     def _start(self, name: str, spec: Spec) -> Machine:

@@ -28,6 +28,7 @@ PUT_SECONDS = 600
 INSTALL_SECONDS = 900
 SCREEN_SECONDS = 2.0
 ON_USB = "bus=usb.0"
+SLOT, ADAPTER = "slot", "adapter"
 DRIVE, DRIVE_SERIAL = "drive", "STIEFEL-DRIVE-1"
 CHORDS = {" ": "spc", "-": "minus", ";": "semicolon", ":": "shift-semicolon", "/": "slash", ">": "shift-dot"}
 CHORDS |= {".": "dot", "=": "equal", "$": "shift-4", "*": "shift-8", "&": "shift-7", "|": "shift-backslash"}
@@ -55,6 +56,7 @@ class Spec:
     second_disk: Path | None = None  # qcow2, like the first
     own_disks: tuple[Path, ...] = ()  # raw: a desktop's own disks, on SATA; what is written to them stays
     hardware: Hardware = USUAL  # what the disk is
+    nic_pluggable: bool = False  # in a slot of its own, for `unplug_adapter`
     stick: Path | None = None  # raw image of the USB drive; the machine's writes to it are thrown away
 
 
@@ -119,8 +121,11 @@ class Machine:
         forward = f"user,id=management,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22"
         usb = spec.nic == "usb-net"
         cabled, other = f"mac={cable_mac(spec.number)}", f"mac=52:54:00:00:01:{spec.number:02x}"
+        slot = ["-device", f"pcie-root-port,id={SLOT},chassis=1"] if spec.nic_pluggable else []
+        place = ON_USB if usb else f"romfile=,id={ADAPTER},bus={SLOT}" if spec.nic_pluggable else "romfile="
         return [
-            *["-netdev", cable, "-device", f"{spec.nic},netdev=cable,{cabled},{ON_USB if usb else 'romfile='}"],
+            *slot,
+            *["-netdev", cable, "-device", f"{spec.nic},netdev=cable,{cabled},{place}"],
             *["-netdev", forward, "-device", f"virtio-net-pci,netdev=management,{other},romfile="],
         ]
 
@@ -216,6 +221,27 @@ class Machine:
     def plug(self, *, connected: bool) -> None:
         """Pull the cable out of the machine, or put it back in."""
         qmp(self._qmp, "set_link", name="cable", up=connected)
+
+    def unplug_adapter(self) -> None:
+        """Take the adapter that the cable leads to out of its slot, and wait until it is out."""
+        qmp(self._qmp, "device_del", id=ADAPTER)
+        self._wait_gone(f"/machine/peripheral/{ADAPTER}")
+
+    def plug_adapter(self, nic: str, address: str) -> None:
+        """Put an adapter of QEMU's model `nic` with this MAC address into the slot; the cable is in it."""
+        qmp(self._qmp, "device_add", driver=nic, bus=SLOT, id=ADAPTER, netdev="cable", mac=address)
+
+    def _wait_gone(self, path: str) -> None:
+        """Wait until the guest has let go of a device: QEMU forgets it then."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                qmp(self._qmp, "qom-list", path=path)
+            except LabError:
+                return
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.name} has not let go of its adapter after {START_SECONDS} s")
+            time.sleep(0.2)
 
     def plug_usb_adapter(self, address: str) -> None:
         """Plug a USB network adapter with this MAC address in."""

@@ -12,7 +12,7 @@ from .shell import LabError
 ANSWER_SECONDS = 30
 
 
-def qmp(path: Path, command: str, **arguments: Any) -> Any:
+def qmp(path: Path, command: str, /, **arguments: Any) -> Any:
     """Run `command` and return what QEMU returns; each call is a connection of its own.
 
     QEMU's arguments have dashes where Python's have underscores.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 from .shell import run
 
@@ -17,7 +19,10 @@ LUKS_MIB = 32
 """What cryptsetup-reencrypt(8) wants beside the data; half of it is the header."""
 ARGON2 = ("--pbkdf=argon2id", "--pbkdf-memory=32768", "--pbkdf-force-iterations=4", "--pbkdf-parallel=1")
 """Real laptops take 1 GiB and seconds: an emulated CPU would take minutes. What is tried is the way, not the cost."""
-TYPES = {"esp": "ef00", "swap": "8200"}
+TYPES = {"esp": "ef00", "swap": "8200", "raid": "fd00"}
+RAID_MAGIC, RAID_LEVEL, RAID_AT, RAID_DATA_SECTORS, RAID_IN_SYNC = 0xA92B4EFC, 1, 4096, 2048, 2**64 - 1
+RAID_BLOCK_BYTES = 258
+"""256 bytes, and two for the role of the one member: it is number 0."""
 
 
 def sparse_file(file: Path, mib: int) -> Path:
@@ -135,3 +140,21 @@ def gpt_disk(disk: Path, partitions: Mapping[str, Path], sector_bytes: int) -> N
         start += mib
     with loop(disk, sector_bytes=sector_bytes) as device:
         run(["sgdisk", *table, device])
+
+
+def raid_member(file: Path, uuid: str) -> None:
+    """Turn a file into the only member of an md array, which mdadm would assemble and start at once.
+
+    The superblock is version 1.2, 4 KiB after the beginning: struct mdp_superblock_1, include/uapi/linux/raid/md_p.h.
+    """
+    sectors, array = file.stat().st_size // 512, UUID(uuid).bytes
+    fields = [RAID_MAGIC, 1, 0, 0, array, b"desktop:0", 0, RAID_LEVEL, 0, sectors - RAID_DATA_SECTORS, 0, 1]
+    block = bytearray(struct.pack("<4I16s32sQ2IQ2I", *fields).ljust(RAID_BLOCK_BYTES, b"\0"))
+    struct.pack_into("<3Q", block, 128, RAID_DATA_SECTORS, sectors - RAID_DATA_SECTORS, RAID_AT // 512)
+    struct.pack_into("<16s", block, 168, array[::-1])
+    struct.pack_into("<3Q2I", block, 192, 0, 1, RAID_IN_SYNC, 0, 1)
+    total = sum(word for (word,) in struct.iter_unpack("<I", block[:256])) + int.from_bytes(block[256:], "little")
+    struct.pack_into("<I", block, 216, (total & 0xFFFFFFFF) + (total >> 32))
+    with file.open("r+b") as opened:
+        opened.seek(RAID_AT)
+        opened.write(block)

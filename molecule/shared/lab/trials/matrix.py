@@ -6,7 +6,6 @@ What was seen is kept in build/matrix.json, row by row, so that a run goes on wh
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import time
@@ -14,13 +13,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..machines import volumes
 from ..machines.bench import Bench, Pc
 from ..machines.cache import REPOSITORY
 from ..machines.console import ESCAPES
-from ..machines.layout import VOLUME_GROUP
 from ..machines.shell import LabError, step
 from .command import STICK, Argument, Command, bench_of
+from .own_disk import left_alone, own_disk
 from .report import Report
 from .rows import ROWS, Row
 from .session import Person, Plan, run_session
@@ -28,7 +26,6 @@ from .session import Person, Plan, run_session
 SEEN = REPOSITORY / "build" / "matrix.json"
 PAGE = REPOSITORY / "docs" / "compatibility.md"
 BOOTS = "boots"
-TWIN_MIB = 64
 HEAD = """\
 # What boots where
 
@@ -82,25 +79,9 @@ def twins(row: Row, bench: Bench, root_uuid: str) -> Iterator[tuple[Path, ...]]:
     Raises:
         LabError: something was written to it.
     """
-    if not row.twins:
-        yield ()
-        return
-    disk = bench.folder / "desktop-own.img"
-    parts = {name: volumes.sparse_file(bench.folder / f"twin-{name}.part", TWIN_MIB) for name in ("root", "swap")}
-    volumes.filesystem("ext4", parts["root"], root_uuid, 512)
-    volumes.filesystem("swap", parts["swap"], root_uuid, 512)
-    group = volumes.sparse_file(bench.folder / "twin-group.part", 3 * TWIN_MIB)
-    volumes.volume_group(VOLUME_GROUP, {"root": parts["root"], "swap_1": parts["swap"]}, [group])
-    volumes.gpt_disk(disk, {"main": group, **parts}, 512)
-    before = _digest(disk)
-    yield (disk,)
-    if _digest(disk) != before:
-        raise LabError(f"the desktop's own disk was written to: {disk}")
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    disks = (own_disk(bench.folder, root_uuid),) if row.twins else ()
+    with left_alone(*disks):
+        yield disks
 
 
 def matrix_rows(options: argparse.Namespace) -> None:

@@ -18,11 +18,11 @@ installkernel() {
 
 install() {
     local path
-    inst_multiple ip wg udevadm modprobe
+    inst_multiple ip wg udevadm modprobe mount
     while read -r path; do
         inst "$path"
     done < <(/usr/lib/stiefel/initrd-files)
-    inst /usr/lib/stiefel/attach
+    inst_multiple /usr/lib/stiefel/attach /usr/lib/stiefel/hide-firmware /usr/lib/udev/rules.d/59-stiefel-*.rules
     # shellcheck disable=SC2154  # dracut sets moddir and initdir
     inst_hook initqueue/settled 10 "$moddir/stiefel-attach.sh"
     dracut_need_initqueue
