@@ -11,7 +11,7 @@ from lab.machines.layout import LAYOUTS, PASSPHRASE, Bus, Hardware
 from lab.machines.layout_image import Uuids, _environment
 from lab.machines.machine import Firmware, Machine, Spec
 from lab.machines.shell import LabError, run
-from lab.machines.unlock import PROMPT
+from lab.machines.unlock import ASKED_AGAIN, PROMPT
 from lab.trials import matrix
 from lab.trials.rows import ROWS
 
@@ -88,6 +88,18 @@ def test_an_adapter_on_usb_comes_after_its_controller_and_has_no_rom():
     assert "usb-net,netdev=cable,mac=52:54:00:00:00:02,bus=usb.0" in words
 
 
+def test_an_adapter_that_comes_late_is_not_there_at_the_start_but_its_slot_and_its_cable_are():
+    told = command(Spec(2, Firmware.UEFI, 1, 512, "", 60, nic_pluggable=True))
+    assert "-netdev dgram,id=cable" in told
+    assert "pcie-root-port" in told
+    assert "netdev=cable" not in told
+
+
+def test_two_adapters_may_have_one_address():
+    told = command(Spec(2, Firmware.UEFI, 1, 512, "e1000e", 60, same_mac=True))
+    assert told.count("mac=52:54:00:00:00:02") == 2
+
+
 @pytest.mark.parametrize(
     "question",
     [
@@ -100,8 +112,16 @@ def test_the_question_is_known_as_a_reader_of_screens_may_read_it(question):
     assert re.search(PROMPT, question)
 
 
+def test_a_question_that_comes_again_is_another_one():
+    once = "Please unlock disk nvme0n1p3_crypt: ****\n"
+    assert not re.search(ASKED_AGAIN, once)
+    assert re.search(ASKED_AGAIN, f"{once}cryptsetup failed, bad password or options?\n{once}")
+
+
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_every_row_of_the_matrix_can_be_run(row):
+    assert row.adapter != "usb" or not row.late
+    assert row.disk.encrypted or not row.mistypes
     assert row.layout in LAYOUTS
     assert row.adapter in ADAPTERS
     assert bool(row.refused) == bool(row.because)
@@ -113,7 +133,7 @@ def test_the_page_says_what_was_seen_and_what_was_not(tmp_path, monkeypatch):
     matrix.note(ROWS["xfs"], matrix.BOOTS)
     matrix.note(ROWS["random-key-swap"], f"refused: {ROWS['random-key-swap'].because}")
     page = (tmp_path / "compatibility.md").read_text()
-    assert "| xfs | initramfs-tools | BIOS | e1000e | boots |" in page
+    assert "| xfs | initramfs-tools | BIOS | e1000e, its other one has the same MAC | boots |" in page
     assert page.count("not tried yet") == len(ROWS) - 2
     assert page.count("| refused: ") == 1
     (tmp_path / "matrix.json").unlink()  # another tree, which has seen one row only

@@ -62,6 +62,10 @@ class Pc:
     """Raw files: the desktop's own disks."""
     pluggable: bool = False
     """Whether the adapter can be taken out while the machine runs."""
+    late: bool = False
+    """The adapter is not there yet, only its slot: see `plug_late_adapter`."""
+    same_mac: bool = False
+    """Its other adapter has the same address, as cheap ones and docks do."""
 
 
 USUAL_PC = Pc()
@@ -160,10 +164,14 @@ class Bench:
         if not stick.is_file():
             raise LabError(f"there is no stick image {stick}: 'ansible-playbook site.yml --tags usbdrive' makes one")
         number = NAMES.index(name) + 1
-        model = ADAPTERS[pc.adapter]
+        model = "" if pc.late else ADAPTERS[pc.adapter]
         spec = Spec(number, firmware, 2, 2048, model, self.lifetime_seconds, stick=stick.resolve(), own_disks=pc.disks)
-        spec = replace(spec, nic_pluggable=pc.pluggable)
+        spec = replace(spec, nic_pluggable=pc.pluggable or pc.late, same_mac=pc.same_mac)
         return self._start(name, spec)
+
+    def plug_late_adapter(self, pc: Pc) -> None:
+        """Plug in the adapter that the desktop was started without, with the cable in it."""
+        self.machine(DESKTOP).plug_adapter(ADAPTERS[pc.adapter], cable_mac(NAMES.index(DESKTOP) + 1))
 
     def _start(self, name: str, spec: Spec) -> Machine:
         """Switch a machine on, with the cable in place."""

@@ -50,14 +50,15 @@ class Spec:
     firmware: Firmware
     cpus: int
     memory_mib: int
-    nic: str  # QEMU's model of the NIC on the cable
+    nic: str  # QEMU's model of the NIC on the cable; empty: there is none yet, but its slot
     lifetime_seconds: int  # then it is ended, whatever it does
     disk: Path | None = None  # qcow2
     second_disk: Path | None = None  # qcow2, like the first
     own_disks: tuple[Path, ...] = ()  # raw: a desktop's own disks, on SATA; what is written to them stays
     hardware: Hardware = USUAL  # what the disk is
-    nic_pluggable: bool = False  # in a slot of its own, for `unplug_adapter`
+    nic_pluggable: bool = False  # in a slot of its own, for `plug_adapter` and `unplug_adapter`
     stick: Path | None = None  # raw image of the USB drive; the machine's writes to it are thrown away
+    same_mac: bool = False  # its second NIC has the address of the one on the cable
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,15 @@ class Machine:
         cable = f"dgram,id=cable,local.type=unix,local.path={here},remote.type=unix,remote.path={there}"
         forward = f"user,id=management,hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22"
         usb = spec.nic == "usb-net"
-        cabled, other = f"mac={cable_mac(spec.number)}", f"mac=52:54:00:00:01:{spec.number:02x}"
+        cabled = cable_mac(spec.number)
+        other = cabled if spec.same_mac else f"52:54:00:00:01:{spec.number:02x}"
         slot = ["-device", f"pcie-root-port,id={SLOT},chassis=1"] if spec.nic_pluggable else []
         place = ON_USB if usb else f"romfile=,id={ADAPTER},bus={SLOT}" if spec.nic_pluggable else "romfile="
         return [
             *slot,
-            *["-netdev", cable, "-device", f"{spec.nic},netdev=cable,{cabled},{place}"],
-            *["-netdev", forward, "-device", f"virtio-net-pci,netdev=management,{other},romfile="],
+            *["-netdev", cable],
+            *(["-device", f"{spec.nic},netdev=cable,mac={cabled},{place}"] if spec.nic else []),
+            *["-netdev", forward, "-device", f"virtio-net-pci,netdev=management,mac={other},romfile="],
         ]
 
     def start(self, spec: Spec, accelerator: Sequence[str]) -> None:

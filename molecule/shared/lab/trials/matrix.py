@@ -65,11 +65,17 @@ def page(seen: dict[str, str], before: str) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """A line of the table, without what was seen."""
-    disk = f"{row.disk.what}; the desktop's own disk has the same names" if row.twins else row.disk.what
+    disk = row.disk.what + "; the desktop's own disk has the same names" * row.twins
+    disk += "; the passphrase is typed wrong first" * row.mistypes
     if row.refused:
         return disk, row.disk.initramfs, "any", "any"
+    adapter = (
+        row.adapter
+        + " in a hot-plug slot, plugged in late" * row.late
+        + ", its other one has the same MAC" * row.same_mac
+    )
     words = {"bios": "BIOS", "uefi": "UEFI", "secure": "UEFI, Secure Boot"}
-    return disk, row.disk.initramfs, words[row.firmware.value], row.adapter
+    return disk, row.disk.initramfs, words[row.firmware.value], adapter
 
 
 @contextmanager
@@ -121,11 +127,12 @@ def _meet(row: Row, bench: Bench, stick: Path) -> None:
     folder = SEEN.parent / "matrix" / row.name
     folder.mkdir(parents=True, exist_ok=True)
     report = Report(row.firmware.value, bench.accelerator_name, "wireguard")
-    person = Person(disk_passphrase=bench.image.hardware.passphrase)
+    person = Person(disk_passphrase=bench.image.hardware.passphrase, mistypes=row.mistypes)
     start = time.monotonic()
     try:
         with step(f"row {row.name}"), twins(row, bench, _root_uuid(bench)) as disks:
-            run_session(bench, folder, report, person, Plan(stick, row.firmware, Pc(row.adapter, disks)))
+            pc = Pc(row.adapter, disks, late=row.late, same_mac=row.same_mac)
+            run_session(bench, folder, report, person, Plan(stick, row.firmware, pc))
     except LabError as error:
         note(row, f"fails: {str(error).splitlines()[0]}")
         raise

@@ -21,6 +21,12 @@ class Row:
     """The desktop's, one of ADAPTERS."""
     twins: bool = False
     """The desktop has a disk of its own with the same names: volume group, filesystem's UUID, and swap."""
+    late: bool = False
+    """The desktop's adapter is plugged in when it is calling already."""
+    same_mac: bool = False
+    """The desktop's other adapter has the same address."""
+    mistypes: bool = False
+    """At the desktop the passphrase is typed wrong first."""
     refused: str = ""
     """If this laptop cannot be set up: the reason, as a regular expression that the refusal must match."""
     because: str = ""
@@ -36,17 +42,17 @@ ROWS = {
     row.name: row
     for row in (
         Row("guided-luks", "guided-luks", adapter="usb"),
-        Row("guided-luks-bios", "guided-luks", Firmware.BIOS),
+        Row("guided-luks-bios", "guided-luks", Firmware.BIOS, mistypes=True),
         Row("guided-luks-plymouth", "guided-luks-plymouth", adapter="virtio"),
-        Row("luks-dracut", "luks-dracut"),
+        Row("luks-dracut", "luks-dracut", mistypes=True),
         Row("lvm", "lvm", Firmware.BIOS, "virtio"),
         Row("lvm-twins", "lvm", twins=True),
         Row("btrfs", "btrfs", adapter="rtl8139"),
-        Row("xfs", "xfs", Firmware.BIOS),
+        Row("xfs", "xfs", Firmware.BIOS, same_mac=True),
         Row("home-and-swap-file", "home-and-swap-file", Firmware.BIOS, "usb"),
         Row("sectors-4096", "sectors-4096", adapter="virtio"),
         Row("sata", "sata", adapter="vmxnet3"),
-        Row("mmc", "mmc"),
+        Row("mmc", "mmc", late=True),
         Row("dracut", "dracut", adapter="usb"),
         Row("secure-boot", "plain", Firmware.SECURE),
         Row("plain-bios", "plain", Firmware.BIOS, "usb"),

@@ -38,6 +38,8 @@ class Person:
     """Whether the laptop waits to be told that the desktop may have its disk."""
     disk_passphrase: str = ""
     """Typed wherever the laptop's system starts. Then its console is the screen, and the serial line tells less."""
+    mistypes: bool = False
+    """At the desktop that passphrase is typed wrong first."""
 
 
 class Session:
@@ -67,6 +69,8 @@ class Session:
             self._follow(LOCKED)
             self.desktop.type_line(self.person.passphrase)
         self._follow(BEACON)
+        if pc.late:
+            self._watch.bench.plug_late_adapter(pc)
         if self.person.allows:
             self._follow(CALLED)
             self.laptop.ssh("sudo stiefel-agent allow")
@@ -103,7 +107,9 @@ class Session:
     def _unlock(self, machine: Machine, moment: str) -> None:
         """Answer the question for the disk's passphrase, if there will be one."""
         if self.person.disk_passphrase:
-            unlock(machine, self.person.disk_passphrase, lambda: self._reached(moment, time.monotonic()))
+            wrong = "not this one" if self.person.mistypes and machine is self.desktop else ""
+            told = self.person.disk_passphrase
+            unlock(machine, told, lambda: self._reached(moment, time.monotonic()), mistyped=wrong)
 
     def _follow(self, *stages: Stage) -> None:
         for stage, seen in self._watch.follow(stages):
