@@ -14,6 +14,7 @@ LAPTOP = Facts(
     kernel="6.12",
     command_line="root=UUID=1",
     root_device="/dev/nvme0n1p2",
+    root_disks=["nvme0n1"],
     root_uuid="1",
     interfaces=["enp0s3", "enp0s4", "lo"],
     network_manager="active",
@@ -29,6 +30,7 @@ LAPTOP = Facts(
 TARGET = replace(
     LAPTOP,
     root_device="/dev/nbd0p2",
+    root_disks=["nbd0"],
     interfaces=["enp0s4", "lo"],
     cable=["lo", "stiefellink", "stiefeltunnel"],
     managed={"enp0s4": "connected"},
@@ -46,7 +48,8 @@ def test_a_good_session_passes_every_check():
     "wrong",
     [
         {"machine_id": "58"},
-        {"root_device": "/dev/sda2"},
+        {"root_disks": ["sda"]},
+        {"root_disks": ["nbd0", "sda"]},
         {"root_uuid": "2"},
         {"cable": ["lo", "stiefeltunnel"]},
         {"cable": ["lo", "stiefellink"]},

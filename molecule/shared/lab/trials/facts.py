@@ -20,6 +20,7 @@ class Facts:
     kernel: str
     command_line: str
     root_device: str
+    root_disks: list[str]
     root_uuid: str
     interfaces: list[str]
     network_manager: str
@@ -51,7 +52,7 @@ def target_checks(laptop: Facts, target: Facts, *, encrypted: bool) -> dict[str,
         "the target is the laptop's own system: hostname": target.hostname == laptop.hostname,
         "the target is the laptop's own system: kernel": target.kernel == laptop.kernel,
         "its root is the laptop's filesystem": target.root_uuid == laptop.root_uuid != "",
-        "its root comes over the cable": target.root_device.startswith("/dev/nbd0"),
+        "its root comes over the cable": target.root_disks == ["nbd0"],
         "it knows that it is a target": target.is_target and not laptop.is_target,
         f"the cable is {LINK}, in a network namespace of its own": LINK in target.cable,
         "the target's own network does not see it": not {LINK, TUNNEL} & set(target.interfaces),
@@ -70,7 +71,8 @@ def laptop_checks(before: Facts, after: Facts, written: str) -> dict[str, bool]:
         "the laptop finds what the target wrote": after.written_sha256 == written,
         "its filesystem was unmounted cleanly": not after.recovered,
         "it is the same system: machine-id": after.machine_id == before.machine_id,
-        "its root is its own disk again": after.root_device == before.root_device,
+        "its root is its own disk again": (after.root_device, after.root_disks)
+        == (before.root_device, before.root_disks),
         "it is no target any more": not after.is_target,
         "autokexec waits again": after.autokexec == "active",
     }

@@ -25,6 +25,13 @@ def say(*command: str) -> str:
         return ""
 
 
+def root_disks() -> list[str]:
+    """The disks that / lies on, whatever is between: LUKS, LVM, a partition."""
+    source = say("findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", "/")
+    lines = say("lsblk", "--noheadings", "--inverse", "--list", "--output", "NAME,TYPE", source).splitlines()
+    return sorted({line.split()[0] for line in lines if line.split()[1:] == ["disk"]})
+
+
 def recovered() -> list[str]:
     """Lines of this boot that tell of a filesystem that was not unmounted cleanly."""
     fsck = Path("/run/initramfs/fsck.log")
@@ -100,6 +107,7 @@ def main() -> None:
         "kernel": os.uname().release,
         "command_line": Path("/proc/cmdline").read_text().strip(),
         "root_device": say("findmnt", "-no", "SOURCE", "/"),
+        "root_disks": root_disks(),
         "root_uuid": say("findmnt", "-no", "UUID", "/"),
         "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "network_manager": say("systemctl", "is-active", "NetworkManager"),
