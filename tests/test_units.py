@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 EXPOSURE = {
@@ -62,6 +63,13 @@ def test_systemd_understands_every_line(unit: str, tmp_path: Path) -> None:
         (folder / f"{name}.service").write_text(runnable if name == unit else "[Service]\nExecStart=/bin/true\n")
     said = analyze("verify", "--man=no", "--generators=no", str(folder / f"{unit}.service"))
     assert "stiefel" not in said  # what is wrong with units of this machine is another matter
+
+
+def test_in_the_ramdisk_lid_power_key_and_idleness_do_nothing() -> None:
+    """Only logind (HandleLidSwitch= and the like) and acpid act on them: neither is there."""
+    ramdisk = yaml.safe_load((ROOT / "roles/ramdisk/vars/main.yml").read_text())
+    assert "usr/lib/systemd/systemd-logind" in ramdisk["__ramdisk_exclude_paths"]
+    assert not {"acpid", "acpi-support", "elogind", "upower"} & set(ramdisk["__ramdisk_packages"])
 
 
 def test_autokexec_reads_the_list_of_kernel_modules_and_loads_none() -> None:

@@ -53,6 +53,32 @@ def test_an_unchanged_page_is_not_drawn_again() -> None:
     assert len(terminal.getvalue()) == drawn
 
 
+def test_what_is_new_lights_the_screen_and_what_is_not_leaves_it_dark() -> None:
+    terminal, steps = Terminal(), [Step("one"), Step("two")]
+    page = Screen("laptop", steps, terminal)
+    for change, lights in (
+        (lambda: page.start(steps[0], "waiting"), True),
+        (lambda: page.start(steps[0], "still waiting"), False),
+        (lambda: page.start(steps[1]), True),
+        (lambda: page.warn("the battery is low", fresh=True), True),
+        (lambda: page.warn("the battery is lower", fresh=False), False),
+        (lambda: page.fail(steps[1], "it broke"), True),
+    ):
+        before = len(terminal.getvalue())
+        change()
+        assert ("\x1b[13]" in terminal.getvalue()[before:]) is lights
+
+
+def test_a_warning_is_on_the_page_whatever_the_step_is() -> None:
+    terminal, steps = Terminal(), [Step("one"), Step("two")]
+    page = Screen("laptop", steps, terminal)
+    page.warn("the battery is low", fresh=True)
+    page.start(steps[1], "going on")
+    assert "the battery is low" in terminal.getvalue().rpartition("\x1b[H")[2]
+    page.warn("", fresh=False)
+    assert "the battery is low" not in terminal.getvalue().rpartition("\x1b[H")[2]
+
+
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
     """A hand at the keyboard, and the terminal."""

@@ -93,6 +93,8 @@ class ServerConfig(_FromJson):
     """NBD connections of the target, 1 to 16."""
     takeover_seconds: int = 0
     """After so many seconds of a target's silence another desktop may have the disk; 0: never by itself."""
+    beeps: bool = True
+    """The PC speaker sounds when the laptop's battery runs out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ class AutokexecConfig(_FromJson):
     encryption: Encryption = Encryption.WIREGUARD
     connections: int = 4
     takeover_seconds: int = 0
+    beeps: bool = True
     consent: Consent = Consent.COUNTDOWN
     countdown_seconds: int = 10
     kernel_args: str = ""

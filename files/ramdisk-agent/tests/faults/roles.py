@@ -4,7 +4,8 @@ Usage: roles.py server|client (the agent's own entry), roles.py attach|release (
 
 Left out, and tested in the virtual lab: that an interface is hardware, the firmware's serial number, kexec (what would
 be started is kept: the bundle under /run, the session where the target's initrd has it), the kernel's nbd driver (the
-sockets go to the test, see nbd_kernel.py), WireGuard's own netlink (wg(8) speaks to wireguard-go).
+sockets go to the test, see nbd_kernel.py), WireGuard's own netlink (wg(8) speaks to wireguard-go), a battery (a test
+writes what it says), systemd's way to switch a target off.
 """
 
 import json
@@ -19,8 +20,10 @@ from pathlib import Path
 
 from stiefel_agent import cli
 from stiefel_agent.client import client
-from stiefel_agent.machine import firmware, genl, kexec, link, netdev
-from stiefel_agent.target import attach, nbd, release
+from stiefel_agent.machine import firmware, genl, kexec, link, netdev, power
+from stiefel_agent.server import feed
+from stiefel_agent.server import power as judge
+from stiefel_agent.target import attach, ear, nbd, release
 
 try:
     from stiefel_agent.machine import wireguard
@@ -114,6 +117,10 @@ def main():
     kexec.load, kexec.execute = start_target, leave
     nbd.connect = connect
     os.fsync = slow_fsync
+    power.SYS_POWER = Path("/run/power_supply")
+    feed.READ_SECONDS = feed.WORRIED_SECONDS = 0.0  # nobody announces what a test writes there
+    judge.GRACE_SECONDS = 2.0
+    ear.shut_down = lambda: Path("/run/shut-down").touch()
     if keeper:
         cable.HARDWARE.add("veth")
         nbd.reconfigure = lambda _netlink, _index, sockets: driver("reconfigure", sockets).close()

@@ -20,6 +20,7 @@ _BAR = 30
 _GREEN, _YELLOW, _RED = "\x1b[1;32m", "\x1b[1;33m", "\x1b[1;31m"
 _CANCEL = "\x18"
 """Ends an escape sequence of which the rest was lost (console_codes(4))."""
+_UNBLANK = "\x1b[13]"
 _DIM, _BOLD, _PLAIN = "\x1b[90m", "\x1b[1m", "\x1b[0m"
 
 
@@ -61,10 +62,14 @@ class Screen:
     steps: Sequence[Step]
     stream: TextIO = field(default_factory=lambda: patient_stdout())  # noqa: PLW0108 - it stands further down
     hints: tuple[str, ...] = ()
+    notice: str = ""
+    """What must not be overlooked, whatever the step is; empty: nothing."""
     _drawn: str = ""
 
     def start(self, step: Step, detail: str = "") -> None:
         """Say that a step has begun, or what is new about it; the steps before it are done, those after are not."""
+        if step.mark is not Mark.NOW:
+            self.light()
         position = self.steps.index(step)
         for index, other in enumerate(self.steps):
             other.mark = Mark.DONE if index < position else Mark.TODO
@@ -79,6 +84,8 @@ class Screen:
 
     def fail(self, step: Step, reason: str, *hints: str) -> None:
         """Say that a step did not work, why, and what to try."""
+        if step.mark is not Mark.FAILED:
+            self.light()
         step.mark, step.detail, self.hints = Mark.FAILED, "", (reason, *hints)
         self.draw()
 
@@ -86,6 +93,18 @@ class Screen:
         """Show what a person may do now; none takes the old advice away."""
         self.hints = hints
         self.draw()
+
+    def warn(self, notice: str, *, fresh: bool) -> None:
+        """Show what must not be overlooked, on a screen that is lit for it if it is fresh; empty takes it away."""
+        if fresh:
+            self.light()
+        self.notice = notice
+        self.draw()
+
+    def light(self) -> None:
+        """Light a screen that has gone dark because nobody pressed a key (console_codes(4))."""
+        if self.stream.isatty():
+            self.stream.write(_UNBLANK)
 
     def draw(self) -> None:
         """Show the page, if it differs from what is shown."""
@@ -112,6 +131,8 @@ class Screen:
             if step.detail:
                 lines += [f"      {line}" for line in _wrap(step.detail)]
         lines.append("")
+        if self.notice:
+            lines += [f"  {_YELLOW}{line}{_PLAIN}" for line in _wrap(self.notice)] + [""]
         for hint in self.hints:
             lines += [f"  {line}" for line in _wrap(hint)] + [""]
         return "\n".join(lines)
@@ -170,13 +191,20 @@ def _wrap(text: str) -> list[str]:
     return [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, WIDTH - 6)]
 
 
-def wake_console() -> None:
-    """Turn the console's blanking off: a dark screen looks like a broken machine.
+def wake_console(dark_after: int = 0) -> None:
+    """Let the console go dark after so many minutes without a key; 0: never.
 
+    A dark screen looks like a broken machine, so only one that nobody need look at for hours may go dark.
     Source: console_codes(4).
     """
     if os.isatty(1):
-        patient_stdout().write("\x1b[9;0]\x1b[14;0]\x1b[2J")
+        patient_stdout().write(f"\x1b[9;{dark_after}]\x1b[14;0]\x1b[2J")
+
+
+def beep(hertz: int, milliseconds: int) -> None:
+    """Sound the console's bell, which is the PC speaker, without waiting for its end (console_codes(4))."""
+    if os.isatty(1):
+        patient_stdout().write(f"\x1b[10;{hertz}]\x1b[11;{milliseconds}]\a")
 
 
 def take_keys(terminal: int) -> None:

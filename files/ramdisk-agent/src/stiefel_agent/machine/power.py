@@ -24,6 +24,8 @@ class Power:
     percent: int | None = None
     """What all its batteries together hold, 0 to 100; None: it has none, or they do not say."""
     charging: bool = False
+    draining: bool = False
+    """Some battery gives more than it gets, whatever is plugged in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def read(folder: Path = SYS_POWER) -> Power:
     feeds = [one.number("online") for one in own if one.says("type") not in ("Battery", "UPS", "")]
     states = {one.says("status") for one in batteries}
     plugged = any(feeds) or ("Discharging" not in states and (0 not in feeds or not batteries))
-    return Power(plugged, percent(batteries), "Charging" in states)
+    return Power(plugged, percent(batteries), "Charging" in states, "Discharging" in states)
 
 
 def percent(batteries: list[_Supply]) -> int | None:

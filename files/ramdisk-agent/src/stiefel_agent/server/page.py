@@ -36,6 +36,10 @@ class Page:
         """The laptop restarts."""
         self._screen.start(self._home, detail)
 
+    def warn(self, notice: str, fresh: bool) -> None:
+        """Show what must not be overlooked, whatever the session does; empty: nothing."""
+        self._screen.warn(notice, fresh=fresh)
+
     def not_fenced(self, wrong: list[str]) -> None:
         """Something of a session that is over is not gone yet."""
         reasons = ["The session is over, but not everything of it is gone:", *wrong]

@@ -31,6 +31,7 @@ from stiefel_agent.server import beginning, export, memory, releases
 from stiefel_agent.server.beginning import Beginning, Request
 from stiefel_agent.server.connections import Connection, Connections
 from stiefel_agent.server.errands import Errands
+from stiefel_agent.server.feed import Feed
 from stiefel_agent.server.hearing import Hearing
 from stiefel_agent.server.page import Page, how_it_goes
 from stiefel_agent.server.person import Person
@@ -45,6 +46,8 @@ RETRY_SECONDS = 5.0
 RETURN_SECONDS = 30.0
 """So long a laptop that was given back tries to close everything before it restarts, which closes it as well."""
 DISK_SECONDS = 0.25
+DARK_MINUTES = 10
+"""After so long without a key the screen goes dark; any key, and whatever is new, lights it again."""
 KEYS_LIMIT = 16
 """Keys read at once: on a slow machine several come together."""
 
@@ -68,6 +71,7 @@ class Server:
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._listener = stack.enter_context(_listen("::", PORT))
         self._errands = Errands(self._selector)
+        self._feed = Feed(self._selector, stack, self._page.warn, beeps=settings.beeps)
         self._connections: Connections
         self._state = State.STARTING
         self._session: Session | None = None
@@ -420,7 +424,14 @@ class Server:
             self._happen(Event.RETRY)
         if self._state is State.SERVING:
             self._watch_session(now)
+        self._feed.tick(now, self._target())
         self._advise()
+
+    def _target(self) -> str | None:
+        """Return the running target's address, None while there is none."""
+        if self._session is None or self._state is not State.SERVING:
+            return None
+        return tunnel.CLIENT_ADDRESS if self._way.encrypted else self._session.source
 
     def _listen_anew(self) -> None:
         """Watch a session from now on."""
@@ -469,7 +480,7 @@ def restart() -> None:
 
 def main() -> NoReturn:
     """Run the server on the ramdisk's first console, then restart the laptop into its normal system."""
-    screen.wake_console()
+    screen.wake_console(DARK_MINUTES)
     settings = config.ServerConfig.load(config.SERVER_FILE)
     wait_for_disk(settings.disk)
     with ExitStack() as stack:

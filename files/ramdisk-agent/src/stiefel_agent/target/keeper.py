@@ -19,7 +19,8 @@ from stiefel_agent.machine import netdev, storage_daemon, wireguard
 from stiefel_agent.machine.genl import Announcements, GenericNetlink
 from stiefel_agent.machine.rtnl import Interface
 from stiefel_agent.protocol.session import KEEPER, TUNNEL, Session
-from stiefel_agent.target import nbd
+from stiefel_agent.protocol.supply import Supply
+from stiefel_agent.target import ear, nbd
 from stiefel_agent.target.cable import Cable, answers
 from stiefel_agent.target.links import Act, Event, State, after
 from stiefel_agent.target.notes import Notebook
@@ -94,6 +95,8 @@ class Keeper:
     def __init__(self, session: Session, way: Cable, connections: Connections, deaths: Announcements) -> None:
         self._session, self._way, self._connections, self._deaths = session, way, connections, deaths
         self._voice, self._notebook = Voice(), Notebook()
+        self._ear = ear.Ear(session)
+        self._supply: Supply | None = None
         self.state = State.WELL
         self._since = time.monotonic()
         self._said_at = self._ticked = 0.0
@@ -119,11 +122,12 @@ class Keeper:
             self._wait()
             for event in self._seen():
                 self._happen(event)
+            self._listen()
             self._speak()
 
     def _wait(self) -> None:
         """Wait for something to happen; not longer than a tick while the laptop is not reached."""
-        sources: list[netdev.LinkEvents | Announcements] = [*self._way.events, self._deaths]
+        sources: list[netdev.LinkEvents | Announcements | ear.Ear] = [*self._way.events, self._deaths, self._ear]
         select.select(sources, [], [], None if self.state is State.WELL else TICK_SECONDS)
         for source in self._way.events:
             source.drain()
@@ -175,6 +179,19 @@ class Keeper:
         else:
             self._voice.event("link_lost", carrier=self.state is not State.CUT)
         self._since, self._said_at, self._in_vain = now, 0.0, 0
+
+    def _listen(self) -> None:
+        """Hear what the laptop says of its power: note it, say what is new, end this system when asked to."""
+        supply, before = self._ear.heard(), self._supply
+        if supply is None or supply == before:
+            return
+        self._supply = supply
+        self._notebook.fed(ear.power(supply))
+        if text := ear.news(before, supply):
+            self._voice.tell(text)
+        if supply.shut_down and not (before and before.shut_down):
+            self._voice.event("laptop_battery_empty", percent=supply.percent)
+            ear.shut_down()
 
     def _speak(self) -> None:
         """Tell the person at the desktop that the laptop is not reached: soon, then every minute."""
