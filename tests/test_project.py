@@ -84,6 +84,14 @@ def test_a_person_who_is_not_root_can_run_every_role() -> None:
     }
 
 
+def test_no_play_lets_ansible_look_at_the_hardware() -> None:
+    """Among those facts are LVM's: asking vgs(8) for them writes /etc/lvm/backup, on a laptop that may be refused."""
+    plays = [play for file in ROOT.glob("playbooks/*.yml") for play in yaml.safe_load(file.read_text())]
+    asking = [play for play in plays if "hosts" in play and play.get("gather_facts", True)]
+    assert asking
+    assert [play["name"] for play in asking if play.get("gather_subset") != ["min"]] == []
+
+
 def test_every_debian_package_that_comes_with_us_is_noted_for_uninstall() -> None:
     files = [path for path in ROOT.glob("roles/*/tasks/*.yml") if path.parent.parent.name != "packages"]
     assert [str(path) for path in files for task in _tasks(path) if "ansible.builtin.apt" in task] == []
