@@ -33,7 +33,17 @@ class Consent(StrEnum):
     NONE = "none"
 
 
-_ENUMS: dict[str, type[StrEnum]] = {"Encryption": Encryption, "Consent": Consent}
+class AfterSession(StrEnum):
+    """What the laptop does when its disk was given back."""
+
+    RETURN = "return"
+    """It restarts into its normal system."""
+    WAIT = "wait"
+    """It waits for the next desktop."""
+    POWEROFF = "poweroff"
+
+
+_ENUMS: dict[str, type[StrEnum]] = {"Encryption": Encryption, "Consent": Consent, "AfterSession": AfterSession}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +103,7 @@ class ServerConfig(_FromJson):
     """NBD connections of the target, 1 to 16."""
     takeover_seconds: int = 0
     """After so many seconds of a target's silence another desktop may have the disk; 0: never by itself."""
+    after_session: AfterSession = AfterSession.RETURN
     beeps: bool = True
     """The PC speaker sounds when the laptop's battery runs out."""
 
@@ -108,6 +119,7 @@ class AutokexecConfig(_FromJson):
     encryption: Encryption = Encryption.WIREGUARD
     connections: int = 4
     takeover_seconds: int = 0
+    after_session: AfterSession = AfterSession.RETURN
     beeps: bool = True
     consent: Consent = Consent.COUNTDOWN
     countdown_seconds: int = 10

@@ -65,6 +65,7 @@ def load_server(settings: AutokexecConfig) -> None:
         encryption=settings.encryption,
         connections=settings.connections,
         takeover_seconds=settings.takeover_seconds,
+        after_session=settings.after_session,
         beeps=settings.beeps,
     )
     folder = str(config.BUNDLE_FOLDER).lstrip("/")

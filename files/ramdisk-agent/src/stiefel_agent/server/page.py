@@ -12,11 +12,11 @@ QUIET_SECONDS = 30.0
 class Page:
     """The laptop's screen. Every call shows what is new and nothing else."""
 
-    def __init__(self, laptop: str, *, encrypted: bool) -> None:
+    def __init__(self, laptop: str, *, encrypted: bool, goes_off: bool) -> None:
         self._wait = screen.Step("Wait for the desktop")
         self._give = screen.Step("Give it the system")
         self._serve = screen.Step("Serve the disk")
-        self._home = screen.Step("Return to the normal system")
+        self._home = screen.Step("Switch this laptop off" if goes_off else "Return to the normal system")
         title = f"laptop {laptop}" + ("" if encrypted else "  (block traffic is NOT encrypted)")
         self._screen = screen.Screen(title, (self._wait, self._give, self._serve, self._home))
 

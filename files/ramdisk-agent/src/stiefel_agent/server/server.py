@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from stiefel_agent import config
+from stiefel_agent.config import AfterSession
 from stiefel_agent.errors import HandshakeError, StiefelError
 from stiefel_agent.face import screen, status
 from stiefel_agent.face.console import event, say
@@ -60,7 +61,8 @@ class Server:
         self._way = Way(settings, stack.enter_context(disk.held(settings.disk)))
         # Without encryption no tunnel says who is silent and who is idle: nobody else follows by time.
         self._takeover_seconds = settings.takeover_seconds if self._way.encrypted else 0
-        self._page = Page(settings.laptop, encrypted=self._way.encrypted)
+        goes_off = settings.after_session is AfterSession.POWEROFF
+        self._page = Page(settings.laptop, encrypted=self._way.encrypted, goes_off=goes_off)
         disk.refuse_hibernated(settings.disk)
         self._disk = disk.describe(settings.disk)
         challenge = Challenge(Stage.SERVER, displayable(settings.laptop), PORT)
@@ -104,8 +106,8 @@ class Server:
             Act.GO_HOME: self._go_home,
         }
 
-    def run(self) -> None:
-        """Serve until the laptop goes home."""
+    def run(self) -> str:
+        """Serve until the laptop goes home; return how: what systemctl(1) calls `reboot` or `poweroff`."""
         if sys.stdin.isatty():
             screen.take_keys(sys.stdin.fileno())
             self._selector.register(sys.stdin, selectors.EVENT_READ, self._keys)
@@ -119,6 +121,7 @@ class Server:
         while self._state is not State.HOME:
             self._turn()
             self._tick(time.monotonic())
+        return "poweroff" if self._goes_off() else "reboot"
 
     def _turn(self) -> None:
         """Hear what has come, wherever from; wait for it a little."""
@@ -263,7 +266,8 @@ class Server:
     def _fenced(self, wrong: list[str]) -> None:
         self._wrong = wrong
         self._retry_at = time.monotonic() + RETRY_SECONDS
-        self._happen(Event.UNFENCED if wrong else Event.FENCED)
+        stays = self._state is State.RETURNING and self._settings.after_session is AfterSession.WAIT
+        self._happen(Event.UNFENCED if wrong else Event.FENCED_TO_WAIT if stays else Event.FENCED)
 
     def _tell(self) -> None:
         event("not_fenced", what="; ".join(self._wrong))
@@ -279,10 +283,15 @@ class Server:
             self._left = False
 
     def _go_home(self) -> None:
+        now = "Switching off" if self._goes_off() else "Restarting"
         if self._session and not self._sent_home:
-            self._page.home(f"{self._session.facts.desktop} is done; all it wrote is on the disk. Restarting")
+            self._page.home(f"{self._session.facts.desktop} is done; all it wrote is on the disk. {now}")
         else:
-            self._page.home("as you asked. Restarting")
+            self._page.home(f"as you asked. {now}")
+
+    def _goes_off(self) -> bool:
+        """Say whether the laptop goes off at the end; a person who sends it home wants its normal system."""
+        return self._settings.after_session is AfterSession.POWEROFF and not self._sent_home
 
     # Desktops.
 
@@ -355,7 +364,8 @@ class Server:
             return False
         self._home_by = time.monotonic() + RETURN_SECONDS
         self._happen(Event.RELEASED)
-        self._go_home()
+        if self._settings.after_session is not AfterSession.WAIT:
+            self._go_home()
         event("released", desktop=held.facts.desktop)
         return True
 
@@ -471,19 +481,19 @@ def wait_for_disk(path: str) -> None:
             say(f"waiting for the disk {path}: is it there?")
 
 
-def restart() -> None:
-    """Restart the laptop; until systemd agrees, ask again: whoever is here can also switch it off."""
-    while (asked := program.run("systemctl", "--force", "reboot")).returncode:
-        say(f"the laptop does not restart yet: {asked.stderr.strip()}. Trying again; you may also switch it off.")
+def leave(verb: str) -> None:
+    """Restart the laptop or switch it off; until systemd agrees, ask again: whoever is here can also press its key."""
+    while (asked := program.run("systemctl", "--force", verb)).returncode:
+        say(f"systemctl {verb} does not work yet: {asked.stderr.strip()}. Trying again; you may also switch it off.")
         time.sleep(RETRY_SECONDS)
 
 
 def main() -> NoReturn:
-    """Run the server on the ramdisk's first console, then restart the laptop into its normal system."""
+    """Run the server on the ramdisk's first console, then restart the laptop, or switch it off."""
     screen.wake_console(DARK_MINUTES)
     settings = config.ServerConfig.load(config.SERVER_FILE)
     wait_for_disk(settings.disk)
     with ExitStack() as stack:
-        Server(settings, unlocked(config.read_keys()), stack).run()
-    restart()
+        verb = Server(settings, unlocked(config.read_keys()), stack).run()
+    leave(verb)
     sys.exit(0)

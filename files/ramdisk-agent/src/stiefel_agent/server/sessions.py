@@ -44,9 +44,9 @@ class State(StrEnum):
     FENCING = "fencing"
     """The session is over, but not everything of it is gone for certain. Nobody gets the disk."""
     RETURNING = "returning"
-    """The target has given the disk back; it is fenced off, then the laptop goes home."""
+    """The target has given the disk back; it is fenced off, then the laptop goes home, or waits for the next."""
     HOME = "home"
-    """The laptop restarts into its normal system."""
+    """The laptop restarts into its normal system, or goes off."""
 
 
 DURABLE = frozenset({State.OPENING, State.SERVING, State.REPLACING, State.FENCING, State.RETURNING})
@@ -84,6 +84,8 @@ class Event(StrEnum):
     SENT_HOME = "sent home by a person"
     FENCED = "fenced"
     """Tunnel, firewall and export are closed: each was looked at."""
+    FENCED_TO_WAIT = "fenced to wait"
+    """The same, of a session that was given back, where the laptop is to wait for the next desktop."""
     UNFENCED = "not fenced"
     """One of them is not."""
     RETRY = "retry"
@@ -105,7 +107,7 @@ class Act(Enum):
     FENCE = "close tunnel, firewall and export, and look whether they are closed"
     TELL = "say what is not closed"
     WAIT = "say that a desktop may come"
-    GO_HOME = "restart the laptop"
+    GO_HOME = "restart the laptop, or switch it off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ TABLE: Mapping[tuple[State, Event], Step] = {
     (State.RETURNING, Event.CLAIMED): Step(State.RETURNING, (Act.REFUSE,)),
     (State.RETURNING, Event.CONFIRMED): Step(State.RETURNING, (Act.FENCE,)),
     (State.RETURNING, Event.FENCED): Step(State.HOME, (Act.GO_HOME,)),
+    (State.RETURNING, Event.FENCED_TO_WAIT): Step(State.WAITING, (Act.DROP, Act.WAIT)),
     (State.RETURNING, Event.UNFENCED): Step(State.RETURNING, (Act.TELL,)),
     (State.RETURNING, Event.RETRY): Step(State.RETURNING, (Act.FENCE,)),
     (State.RETURNING, Event.OVERDUE): Step(State.HOME, (Act.GO_HOME,)),
