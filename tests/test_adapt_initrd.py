@@ -20,6 +20,7 @@ def test_root_on_lvm_on_luks_is_found_below_both() -> None:
     assert list(adapt.encrypted_below({"blockdevices": [tree]})) == ROOT
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize(
     ("laptop", "target"),
     [

@@ -43,6 +43,7 @@ def start(tmp_path: Path) -> Callable[[str], set[str]]:
     return start
 
 
+@pytest.mark.fault("F23", "F40")
 def test_a_target_swaps_to_nothing_and_makes_swap_of_nothing(start: Callable[[str], set[str]]) -> None:
     assert {name for name in start("target") if "swap" in name} == {
         "early/swap.target",
@@ -50,6 +51,7 @@ def test_a_target_swaps_to_nothing_and_makes_swap_of_nothing(start: Callable[[st
     }
 
 
+@pytest.mark.fault("F39")
 @pytest.mark.parametrize("unit", [*FIRMWARE_UPDATES, *EFI_VARIABLES])
 def test_a_target_touches_neither_firmware_nor_its_variables(start: Callable[[str], set[str]], unit: str) -> None:
     assert f"early/{unit}" in start("target")

@@ -118,6 +118,7 @@ def test_a_disk_that_does_not_hold_the_system_is_refused() -> None:
     assert "autokexec_disk leads to /dev/sdb, but / is on /dev/sda" in one(report(found)["impossible"])
 
 
+@pytest.mark.fault("F15")
 def test_a_hibernated_system_on_the_disk_is_told() -> None:
     sleeping = device("/dev/sda5", "part", "swsuspend", "s")
     told = one(said(laptop(disk("/dev/sda", part("/dev/sda1"), sleeping), root="/dev/sda1")))
@@ -137,6 +138,7 @@ def test_swap_on_the_disk_is_told_and_other_swap_is_not() -> None:
     assert told == "know: Swap on the disk (/dev/sda5) is not used by the target: it would be slow."
 
 
+@pytest.mark.fault("F20")
 def test_lvms_devices_file_is_told() -> None:
     found = laptop(lvm_on_luks(), root="/dev/mapper/vg-root", lvm_devices_file=True)
     assert "use_devicesfile=0" in one(said(found))

@@ -209,6 +209,7 @@ def test_profiles_that_are_bound_to_an_adapter_are_found(path: str, text: str, b
     assert bindings(path, text) == bound
 
 
+@pytest.mark.fault("F45")
 def test_they_are_told_once_and_disturb_nothing() -> None:
     profiles = {"/etc/netplan/50.yaml": NETPLAN, "/etc/network/interfaces": "iface eth0 inet dhcp\n"}
     told = one(said(plain(profiles=profiles)))

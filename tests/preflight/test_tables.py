@@ -41,6 +41,7 @@ def test_names_by_content_get_no_word() -> None:
     assert said(found) == []
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize(
     "name",
     [

@@ -139,6 +139,7 @@ def test_an_adapter_may_come_late_and_have_another_mac(namespace, desktop):
     assert "62:e9:00:00:00:07" in output
 
 
+@pytest.mark.fault("F32")
 def test_the_interface_is_the_one_on_which_the_laptop_answers_whatever_its_mac(namespace, desktop, laptop):
     stranger = namespace()
     run("ip", "-n", desktop, "link", "set", "eth0", "address", "52:54:00:00:00:99")
@@ -230,6 +231,7 @@ def test_the_target_knows_its_session_but_nothing_that_gets_the_disk(run_folder)
     assert SESSION.release.token in left.read_text()
 
 
+@pytest.mark.fault("F15", "F17")
 def test_the_target_does_not_sleep(run_folder):
     for _ in range(2):  # a second attempt finds the first one's traces
         attach.leave_word(SESSION)
@@ -244,6 +246,7 @@ def test_whoever_waits_for_the_laptop_is_not_reported_as_hung(run_folder):
     attach.HUNG_TASKS.unlink()
 
 
+@pytest.mark.fault("F47")
 def test_attach_leaves_nothing_that_changes_what_others_in_an_initrd_do(run_folder):
     """F47: with /run/systemd/system there, lvm2 hands the activation of root to a systemd that does not run."""
     attach.leave_word(SESSION)

@@ -72,6 +72,7 @@ def chosen(root, default="0", environment=""):
 SURFACE = "gnulinux-6.9.3-surface-2-advanced-1"
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     ("default", "environment", "version"),
     [
@@ -167,6 +168,7 @@ def bootctl(default):
     return "\n".join((UKI, BLS, WINDOWS)).format(**titles)
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     ("listed", "version"),
     [

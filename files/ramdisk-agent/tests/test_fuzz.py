@@ -144,6 +144,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.fault("F29")
 def test_nothing_that_arrives_before_authentication_does_anything():
     recorded, random, target = _recorded(), Random(SEED), Target()
     mutate, before, files = Mutator(recorded, random), 0, len(list(Path("/proc/self/fd").iterdir()))

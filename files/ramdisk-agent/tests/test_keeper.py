@@ -116,6 +116,7 @@ def kept(machines, tmp_path):
             listener.kill()
 
 
+@pytest.mark.fault("F35")
 @needs_root
 def test_a_cable_that_comes_out_and_in_again_is_noticed(machines, kept):
     _, laptop = machines
@@ -127,6 +128,7 @@ def test_a_cable_that_comes_out_and_in_again_is_noticed(machines, kept):
     assert "your work goes on" in hear(kept, "told")
 
 
+@pytest.mark.fault("F9", "F34")
 @needs_root
 def test_an_adapter_that_is_plugged_in_again_carries_on_under_any_name_and_mac(machines, kept):
     desktop, laptop = machines
@@ -194,6 +196,7 @@ class Kernel:
         return {}
 
 
+@pytest.mark.fault("F2", "F6")
 @pytest.mark.skipif(not shutil.which("nbdkit"), reason="nbdkit is not installed")
 def test_as_many_connections_are_replaced_as_the_kernel_has_found_dead(pair, monkeypatch):
     monkeypatch.setattr(Session, "server_host", "::1")

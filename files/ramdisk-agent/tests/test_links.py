@@ -44,6 +44,7 @@ def test_a_cable_that_is_back_is_let_go_at_once_and_no_connection_is_touched_bef
     )
 
 
+@pytest.mark.fault("F41")
 def test_where_nobody_answers_another_interface_has_its_turn():
     state, acts = way(Event.CARRIER_LOST, Event.CARRIER, Event.NOBODY)
     assert (state, acts[-1]) == (State.CUT, Act.SHAKE)

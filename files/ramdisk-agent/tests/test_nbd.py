@@ -44,6 +44,7 @@ def dial_all(port, count=4):
     return len(connections), offered
 
 
+@pytest.mark.fault("F13")
 @needs_nbdkit
 def test_size_and_flags_are_those_that_another_client_sees(serve):
     port = serve("memory", "100M")
@@ -74,6 +75,7 @@ def test_several_connections_only_where_they_see_each_others_writes(serve):
     assert dial_all(serve("--filter=multi-conn", "memory", "1M", "multi-conn-mode=disable"), 4)[0] == 1
 
 
+@pytest.mark.fault("F18")
 @needs_nbdkit
 def test_a_disk_with_4096_byte_sectors_is_not_attached_with_512(serve):
     port = serve("--filter=blocksize-policy", "memory", "1M", "blocksize-minimum=4096", "blocksize-preferred=4096")
@@ -208,6 +210,7 @@ def test_the_request_for_the_export_is_the_protocol_documents():
     )
 
 
+@pytest.mark.fault("F1", "F3", "F4", "F5")
 @pytest.mark.skipif(struct.pack("=H", 1) != struct.pack("<H", 1), reason="the vector is little-endian")
 def test_the_connect_message_is_the_kernels():
     payload = genl.command(nbd.NBD_CMD_CONNECT, nbd.connect_attributes(0, nbd.Export(1 << 20, 0x10D), 4096, [5, 6]))

@@ -29,6 +29,7 @@ print(child, flush=True)
 """
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.skipif(os.geteuid() != 0, reason="locked memory needs root")
 def test_systemd_spares_it_and_it_has_all_it_needs_in_memory():
     output = subprocess.run([sys.executable, "-c", BECOME], stdout=subprocess.PIPE, text=True, check=True, timeout=60)

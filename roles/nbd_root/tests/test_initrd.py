@@ -84,6 +84,7 @@ def modules(initrd):
     return {path.name.partition(".ko")[0] for path in (initrd / "usr/lib/modules").rglob("*.ko*")}
 
 
+@pytest.mark.fault("F43")
 def test_the_passphrase_is_asked_for_at_once_and_again(initrd):
     """F43: neither TPM nor keyscript; the volume is found by what it is, not by the laptop's name for its disk."""
     assert (initrd / "cryptroot/crypttab").read_text() == f"nvme0n1p3_crypt UUID={UUID} none luks,discard,tries=0\n"
@@ -95,6 +96,7 @@ def test_no_key_of_the_laptop_is_in_it(laptop, initrd):
     assert "data is not opened in the initrd" in (laptop.changed / "built").read_text()
 
 
+@pytest.mark.fault("F33")
 def test_nothing_but_the_firmwares_picture_is_on_the_screen(initrd):
     """F33: no splash over the prompt, no graphics driver but the one that the laptop's owner has asked for."""
     assert not list(initrd.rglob("*/plymouth*/*.so")) + list(initrd.rglob("scripts/*/plymouth"))
@@ -106,6 +108,7 @@ def test_what_the_owner_has_added_to_the_laptops_initramfs_is_in_it(initrd):
     assert (initrd / "usr/bin/my-tool").exists()
 
 
+@pytest.mark.fault("F22")
 def test_its_drivers_are_not_only_this_machines(initrd):
     assert {"nbd", "wireguard", "e1000e", "igb", "r8152", "nvme", "ahci", "usbhid"} <= modules(initrd)
 
@@ -128,6 +131,7 @@ def test_other_settings_of_the_laptop_stay(initrd, laptop):
     assert "blacklist r8169" in (laptop.changed / "built").read_text()
 
 
+@pytest.mark.fault("F20", "F40")
 def test_lvm_sees_the_laptops_disk_only(laptop):
     """Case: the desktop's disk holds a volume group of the same name (canonical/subiquity#904)."""
     done = laptop.run("""
@@ -160,6 +164,7 @@ cd unpacked/sys/firmware/efi/efivars; ls; touch new 2>&1 || true
 """
 
 
+@pytest.mark.fault("F39")
 def test_a_target_sees_none_of_the_desktops_efi_variables(laptop):
     """F39: systemd mounts them nowhere where something is mounted already (its mount-setup.c)."""
     done = laptop.run(f"cd /; set -- target\n{ON_A_DESKTOP_WITH_EFI}").stdout
@@ -167,6 +172,7 @@ def test_a_target_sees_none_of_the_desktops_efi_variables(laptop):
     assert "Read-only file system" in done, done
 
 
+@pytest.mark.fault("F40")
 def test_the_rules_about_disks_are_in_the_initrd_and_udev_understands_them(initrd, laptop):
     """F40: already the search for root must not find the desktop's disk."""
     rules = {path.name for path in (initrd / "usr/lib/udev/rules.d").glob("59-stiefel-*")}
@@ -205,6 +211,7 @@ echo "found after $now s"
 """
 
 
+@pytest.mark.fault("F48")
 def test_waiting_for_a_person_is_not_charged_to_the_search_for_root(laptop):
     """F48: ten minutes for cable and laptop, two for a passphrase, and then still some seconds for LVM."""
     assert "found after 729 s" in laptop.run(WAIT_FOR_ROOT).stdout
@@ -251,6 +258,7 @@ def test_a_hook_of_the_owner_that_cannot_be_taken_over_is_named(new_laptop):
     assert "/etc/initramfs-tools/hooks" in built.stdout
 
 
+@pytest.mark.fault("F38")
 def test_the_laptops_own_initramfs_starts_the_laptop_even_when_made_on_a_desktop(new_laptop):
     """F38: MODULES=dep, and a kernel is upgraded in the target."""
     laptop = new_laptop()
@@ -288,6 +296,7 @@ def test_dracut_takes_every_driver_and_no_graphics_over(dracut):
     assert "/usr/bin/tac" in files or "usr/bin/tac" in files
 
 
+@pytest.mark.fault("F38")
 def test_dracut_makes_the_laptops_own_initramfs_for_the_laptop_even_on_a_desktop(dracut):
     made = dracut.run("""
         mkdir /run/stiefel; touch /run/stiefel/session.json; rm /etc/dracut.conf.d/*

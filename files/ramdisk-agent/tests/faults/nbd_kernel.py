@@ -10,8 +10,10 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from contextlib import suppress
+from typing import ClassVar
 
 from waiting import SECONDS, wait_for
 
@@ -182,8 +184,12 @@ class Load:
     `done` counts what was acknowledged, `errors` are the server's error replies, `lost` the connections that ended.
     """
 
+    stood_still: ClassVar[float] = 0.0
+    """The longest time without an answer, in seconds, of all loads since a bench began."""
+
     def __init__(self, disk):
         self.done, self.errors, self.lost = 0, [], []
+        self._answered = time.monotonic()
         self._stop = False
         self._disk = disk
         self._threads = [
@@ -242,6 +248,8 @@ class Load:
                 self.errors.append(error.args[0])
             waiting.popleft()
             self.done += 1
+            now = time.monotonic()
+            Load.stood_still, self._answered = max(Load.stood_still, now - self._answered), now
 
     def _ask(self, connection, number, block):
         connection.ask(WRITE, (number * 64 + block) * BLOCK, data=bytes([block]) * BLOCK)

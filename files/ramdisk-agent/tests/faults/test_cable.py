@@ -4,12 +4,14 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 
+import pytest
 from nbd_kernel import Load
 
 from stiefel_agent.machine.tunnel import CLIENT_ADDRESS
 from stiefel_agent.protocol.session import TUNNEL
 
 
+@pytest.mark.fault("F4", "F35")
 def test_a_cable_that_is_out_or_swallows_everything_for_a_while_costs_nothing(bench):
     laptop, desktop = bench.laptop(), bench.desktop()
     with Load(desktop.boots()) as load:
@@ -28,6 +30,7 @@ def test_the_laptop_keeps_the_tunnel_alive_too(bench):
     assert interval != "off"
 
 
+@pytest.mark.fault("F37")
 def test_silence_is_what_was_not_received_however_much_was_sent(bench):
     laptop, ghost = bench.laptop(takeover_seconds=1), bench.desktop("ghost")
     ghost.boots()
@@ -79,6 +82,7 @@ def test_ipv6_that_is_switched_off_and_on_again_takes_nothing_away(bench):
         load.goes_on()
 
 
+@pytest.mark.fault("F18")
 def test_a_disk_with_sectors_of_4096_bytes_has_them_in_the_target(bench):
     """F18: partition tables count in sectors."""
     bench.laptop(sector=4096)

@@ -24,6 +24,7 @@ def test_without_encryption_a_restarted_agent_lets_only_one_address_in(bench):
     assert len(plain(laptop)) == 1
 
 
+@pytest.mark.fault("F14")
 @pytest.mark.parametrize("encryption", ["wireguard", "none"])
 def test_a_fenced_desktops_connections_are_dead_before_another_has_the_disk(bench, encryption):
     laptop, tower = bench.laptop(encryption=encryption), bench.desktop("tower")
@@ -52,6 +53,7 @@ def test_a_desktop_whose_ready_was_lost_begins_again_by_itself(bench):
     laptop.hears("event=exported desktop=tower", times=2)
 
 
+@pytest.mark.fault("F14")
 def test_a_desktop_that_has_written_does_not_begin_again_by_itself(bench):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     desktop.boots().write(0, bytes(512))

@@ -17,6 +17,7 @@ def goes_home(laptop, desktop):
     laptop.hears("the machine does: reboot")
 
 
+@pytest.mark.fault("F10", "F13")
 def test_a_session_goes_from_the_first_beacon_to_the_release(bench):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     disk = desktop.boots()

@@ -5,6 +5,7 @@ from bench import connected
 from nbd_kernel import Load
 
 
+@pytest.mark.fault("F26", "F29")
 def test_only_the_cables_own_namespace_leads_to_disk_and_release(bench):
     """A process of any user wrote a raw block: uid 65534 spoke NBD to the laptop's address."""
     _laptop, desktop = bench.laptop(), bench.desktop()
@@ -16,6 +17,7 @@ def test_only_the_cables_own_namespace_leads_to_disk_and_release(bench):
         desktop.connect(port).close()
 
 
+@pytest.mark.fault("F31")
 def test_firewalls_and_vpn_clients_of_the_target_do_not_cut_the_disk_off(bench):
     """F31: `nft flush ruleset` and drop all; net.ipv6.conf.all.disable_ipv6, as VPN clients set it."""
     _laptop, desktop = bench.laptop(), bench.desktop()
@@ -30,6 +32,7 @@ def test_firewalls_and_vpn_clients_of_the_target_do_not_cut_the_disk_off(bench):
         load.goes_on()
 
 
+@pytest.mark.fault("F10", "F11")
 def test_a_target_gives_its_disk_back_from_the_namespace(bench):
     laptop, desktop = bench.laptop(), bench.desktop()
     desktop.boots()

@@ -54,6 +54,7 @@ def test_an_export_of_any_other_name_is_refused_in_words(bench):
         desktop.dial("disk")
 
 
+@pytest.mark.fault("F2", "F4")
 def test_an_nbdkit_that_is_killed_costs_nothing(bench):
     laptop, desktop = bench.laptop(), bench.desktop()
     with Load(desktop.boots()) as load:
@@ -62,6 +63,7 @@ def test_an_nbdkit_that_is_killed_costs_nothing(bench):
         load.goes_on()
 
 
+@pytest.mark.fault("F9", "F34")
 @pytest.mark.parametrize("side", ["laptop", "desktop"])
 def test_another_adapter_may_carry_the_link_from_now_on(bench, side):
     """F34: an adapter that is plugged in again has another name, and maybe another MAC."""
@@ -72,6 +74,7 @@ def test_another_adapter_may_carry_the_link_from_now_on(bench, side):
         load.goes_on()
 
 
+@pytest.mark.fault("F32")
 def test_an_adapter_may_have_another_mac_and_name_under_the_targets_kernel(bench):
     """F32: the ramdisk saw one MAC, the target's kernel gives it another."""
     bench.laptop()
@@ -92,6 +95,7 @@ def test_ipv6_that_the_target_switches_off_and_on_again_takes_nothing_away(bench
             load.goes_on()
 
 
+@pytest.mark.fault("F31")
 def test_a_firewall_in_the_target_that_drops_everything_does_not_cut_its_root(bench):
     """F31: container services, VPNs and firewalls flush and drop."""
     bench.laptop()
