@@ -23,13 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep a test's outcome: the worst of its set-up, itself and its end."""
-    if report.nodeid not in _rows or (report.when != "call" and report.passed):
+    """Keep a test's outcome, the worst of its set-up, itself and its end, and the figures that were told until then."""
+    if report.nodeid not in _rows:
         return
-    before = _found.get(report.nodeid, {})
-    if before.get("outcome") != "failed":
-        figures = [str(value) for name, value in report.user_properties if name == "figure"]
-        _found[report.nodeid] = {"outcome": report.outcome, "figure": "; ".join(figures)}
+    before = _found.get(report.nodeid, {}).get("outcome", "passed")
+    figures = dict.fromkeys(str(value) for name, value in report.user_properties if name == "figure")
+    outcome = report.outcome if before == "passed" else before
+    _found[report.nodeid] = {"outcome": outcome, "figure": "; ".join(figures)}
 
 
 def pytest_sessionfinish() -> None:

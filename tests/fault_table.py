@@ -20,12 +20,15 @@ PAGE = ROOT / "docs/faults.md"
 SHOWN = ROOT / "build/faults"
 FOLDERS = ("files/ramdisk-agent", "molecule/shared", ".", "roles/nbd_root")
 MARK = re.compile(r"mark\.fault\(([^)]*)\)")
+TONE = re.compile(r"^(mend|know): ")
+"""How the preflight's tests mark what a person must do, and what is good to know."""
 HEAD = """\
 # What goes wrong, and what you see then
 
 Written by `./stiefel test faults`, from [the rows](../tests/fault_rows.py) and what the tests of each have shown:
 *survived* means that the work goes on and nothing is lost, *refused* that it is said before anything is changed. A
-figure is the last that was measured, without KVM on two busy cores; where there is none, so many tests hold the row.
+figure is the last that was measured, without KVM on two busy cores: how long the disk stood still, each test by itself;
+or what is said; where there is neither, so many tests hold the row.
 `build/faults.json` names them: the [bench](testing.md#the-fault-bench), real root folders, recorded laptops, and one
 session of two virtual machines (`molecule/faults`).
 
@@ -66,7 +69,7 @@ def verdict(fault: Fault, shown: Iterable[Shown]) -> tuple[str, str]:
     own = [one for one in shown if one["row"] == fault.row and one["outcome"] != "skipped"]
     if failed := [one["test"].rpartition("::")[2] for one in own if one["outcome"] == "failed"]:
         return "**fails**", ", ".join(failed)
-    figures = dict.fromkeys(one["figure"] for one in own if one["figure"])
+    figures = dict.fromkeys(TONE.sub("", one["figure"]).partition(". ")[0] for one in own if one["figure"])
     count = f"{len(own)} tests" if len(own) > 1 else "1 test"
     return ("refused" if fault.refused else "survived", "; ".join(figures) or count) if own else ("", "")
 

@@ -1,5 +1,6 @@
 """What preflight says about the disk and what lies on it: all of / must be on the one that is given away."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -119,9 +120,10 @@ def test_a_disk_that_does_not_hold_the_system_is_refused() -> None:
 
 
 @pytest.mark.fault("F15")
-def test_a_hibernated_system_on_the_disk_is_told() -> None:
+def test_a_hibernated_system_on_the_disk_is_told(record_property: Callable[[str, object], None]) -> None:
     sleeping = device("/dev/sda5", "part", "swsuspend", "s")
     told = one(said(laptop(disk("/dev/sda", part("/dev/sda1"), sleeping), root="/dev/sda1")))
+    record_property("figure", told)
     assert told.startswith("mend: /dev/sda5 holds a hibernated system.")
     assert said(laptop(disk("/dev/sda", part("/dev/sda1")), disk("/dev/sdb", sleeping), root="/dev/sda1")) == []
 

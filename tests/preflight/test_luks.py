@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -49,8 +50,11 @@ def test_a_security_token_alone_can_be_carried() -> None:
 
 @pytest.mark.fault("F21")
 @pytest.mark.parametrize("token", [TPM, CLEVIS])
-def test_a_tpm_alone_opens_nothing_on_a_desktop(token: dict[str, Any]) -> None:
+def test_a_tpm_alone_opens_nothing_on_a_desktop(
+    token: dict[str, Any], record_property: Callable[[str, object], None]
+) -> None:
     told = one(said(encrypted("1", token)))
+    record_property("figure", told)
     assert told.startswith("mend: /dev/nvme0n1p3 (LUKS) can only be opened by this laptop's TPM")
     assert told.endswith("cryptsetup luksAddKey /dev/nvme0n1p3")
 

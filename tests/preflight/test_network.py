@@ -1,6 +1,7 @@
 """What preflight says about adapters, drivers and firmware, about firewalls, and about network profiles."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +211,9 @@ def test_profiles_that_are_bound_to_an_adapter_are_found(path: str, text: str, b
 
 
 @pytest.mark.fault("F45")
-def test_they_are_told_once_and_disturb_nothing() -> None:
+def test_they_are_told_once_and_disturb_nothing(record_property: Callable[[str, object], None]) -> None:
     profiles = {"/etc/netplan/50.yaml": NETPLAN, "/etc/network/interfaces": "iface eth0 inet dhcp\n"}
     told = one(said(plain(profiles=profiles)))
+    record_property("figure", told)
     assert told.startswith("know: ")
     assert "/etc/netplan/50.yaml (to enp0s31f6); /etc/network/interfaces (to eth0)" in told

@@ -1,5 +1,6 @@
 """What preflight says about fstab and crypttab: what a boot waits for must be on the disk, under a name that lasts."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -53,7 +54,9 @@ def test_names_by_content_get_no_word() -> None:
     ],
 )
 @pytest.mark.parametrize("table", ["fstab", "crypttab"])
-def test_names_of_hardware_are_told_with_the_name_to_write(name: str, table: str) -> None:
+def test_names_of_hardware_are_told_with_the_name_to_write(
+    name: str, table: str, record_property: Callable[[str, object], None]
+) -> None:
     links = dict.fromkeys((name, "/dev/disk/by-id/nvme-Disk_1-part3"), "/dev/nvme0n1p3")
     tree = disk("/dev/nvme0n1", ROOT, HOME)
     tables: dict[str, Any] = {
@@ -61,6 +64,8 @@ def test_names_of_hardware_are_told_with_the_name_to_write(name: str, table: str
         "crypttab": f"\nhome {name} none luks\n",
     }
     told = one(said(laptop(tree, root="/dev/nvme0n1p2", links=links, **{table: tables[table]})))
+    if (name, table) == ("/dev/nvme0n1p3", "fstab"):
+        record_property("figure", told)
     assert told.startswith(f"mend: /etc/{table}, line 2")
     assert f"names {name}, which has another name on a desktop. Write UUID=3" in told
 

@@ -80,12 +80,14 @@ def test_a_laptop_that_does_not_confirm_is_reported(target, flushed, capsys, ans
 
 
 @pytest.mark.fault("F12")
-def test_a_laptop_that_is_gone_is_reported(target, flushed, capsys):
+def test_a_laptop_that_is_gone_is_reported(target, flushed, capsys, record_property):
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as closed:
         port = closed.getsockname()[1]
     target(port)
     assert release.main() == 1
-    assert "could not be told" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    record_property("figure", said.splitlines()[-1])
+    assert "could not be told" in said
 
 
 def test_without_a_keeper_there_is_no_way_to_the_laptop_and_that_is_said(target, flushed, tmp_path, capsys):

@@ -25,4 +25,4 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     with Bench() as built:
         yield built
     if Load.stood_still:
-        request.node.user_properties.append(("figure", f"stood still for {Load.stood_still:.1f} s"))
+        request.node.user_properties.append(("figure", f"{Load.stood_still:.1f} s"))
