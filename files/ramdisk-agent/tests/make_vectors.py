@@ -68,6 +68,7 @@ def handshake() -> dict[str, str]:
     values |= dict(zip(Conversation.NAMES, conversation.messages, strict=True))
     values |= {"bundle key": secrets.bundle_key, "preshared key": secrets.preshared_key}
     values |= {"release token": secrets.release_token}
+    values |= {"question": conversation.granted.question, "over": conversation.granted.over}
     payloads = {"facts payload": FACTS.encode(), "answer payload": GRANT.encode()}
     return {name: data.hex() for name, data in (values | payloads).items()}
 

@@ -8,7 +8,7 @@ from stiefel_agent.protocol.crypto import KeyPair, Random
 from stiefel_agent.protocol.discovery import Address, Answerer, Challenged, Datagram, Exchange, Proven, Seeker
 from stiefel_agent.protocol.handshake import Asked, ClientHandshake, Granted, Ready, Received, Send, ServerHandshake
 from stiefel_agent.protocol.keys import Key, StickKey
-from stiefel_agent.protocol.messages import Challenge, Facts, Grant, Stage, Tunnel, machine_of
+from stiefel_agent.protocol.messages import Challenge, Facts, Grant, Stage, Tunnel, laptop_of, machine_of
 
 KEY = Key("stick", bytes(range(32)), sha256(b"laptop").digest())
 OTHER_KEY = Key("other", bytes(range(32, 64)), sha256(b"other laptop").digest())
@@ -24,7 +24,8 @@ AUTOKEXEC = Challenge(Stage.AUTOKEXEC, "laptop")
 SERVER = Challenge(Stage.SERVER, "laptop", 61570)
 FACTS = Facts("desktop", bytes(range(100, 132)), machine_of(KEY.secret, "product_uuid=desktop 1"))
 TUNNEL = Tunnel(bytes(range(200, 232)), 61572, IPv6Address("fd73::1"), IPv6Address("fd73::2"))
-GRANT = Grant(TUNNEL, 10809, bytes(range(16)).hex(), 4, 512, 61571)
+LAPTOP_IDENTITY = "/dev/disk/by-id/nvme-laptop"
+GRANT = Grant(TUNNEL, 10809, bytes(range(16)).hex(), 4, 512, 61571, laptop_of(KEY.secret, LAPTOP_IDENTITY))
 
 
 class Drawn:

@@ -51,11 +51,12 @@ class Notebook:
     moved_to = failed = lambda *_: None
 
 keeper.Voice, keeper.Notebook = Voice, Notebook
+keeper.halting.restart = keeper.halting.power_off = lambda: print("off", flush=True)
 way = cable.Cable(session, Path(sys.argv[1]))
 attach.insist(lambda: attach.find_laptop(session, way), way.wait, debug=False)
 with way.outdoors():
     deaths = Announcements(way.outside.group("nlctrl", "notify"))
-kept = keeper.Keeper(session, way, keeper.Connections(session, way.outside, 0, []), deaths)
+kept = keeper.Keeper(session, way, keeper.Connections(session, way.outside, 0, []), deaths, restarts=False)
 print("keeping", flush=True)
 kept.run()
 """

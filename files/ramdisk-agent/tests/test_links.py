@@ -22,7 +22,7 @@ def test_nothing_is_sent_exactly_while_there_is_no_cable(state, event):
     step = after(state, event)
     if step.state is State.CUT and state is not State.CUT:
         assert Act.HOLD_BACK in step.acts
-    if state is State.CUT and step.state is not State.CUT:
+    if state is State.CUT and step.state not in (State.CUT, State.OVER):
         assert Act.LET_GO in step.acts
 
 
@@ -49,6 +49,12 @@ def test_where_nobody_answers_another_interface_has_its_turn():
     state, acts = way(Event.CARRIER_LOST, Event.CARRIER, Event.NOBODY)
     assert (state, acts[-1]) == (State.CUT, Act.SHAKE)
     assert way(Event.NEWCOMER, state=state) == (State.PROVING, [Act.PLUG_OVER, Act.LET_GO, Act.PROVE])
+
+
+@pytest.mark.parametrize("state", State)
+def test_only_the_laptops_own_word_ends_a_session_and_it_does_wherever_the_keeper_stands(state):
+    ends = {event for event in Event if after(state, event).state is State.OVER}
+    assert ends == (set(Event) if state is State.OVER else {Event.OVER})
 
 
 def test_a_session_that_is_over_stays_over():

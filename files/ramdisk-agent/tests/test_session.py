@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stiefel_agent.errors import SessionInvalid
-from stiefel_agent.protocol.session import Nbd, Release, Session, WireGuard, parse
+from stiefel_agent.protocol.session import Nbd, Over, Release, Session, WireGuard, parse
 
 KEY = base64.b64encode(bytes(range(32))).decode()
+
+DATAGRAM = base64.b64encode(bytes(192)).decode()
 
 EXAMPLE = {
     "version": 1,
@@ -25,10 +27,12 @@ EXAMPLE = {
     },
     "nbd": {"port": 10809, "export": "disk", "connections": 4, "block_size": 512},
     "release": {"port": 61571, "token": "ab" * 32},
+    "over": {"question": DATAGRAM, "answer": DATAGRAM},
 }
 
 ports = st.integers(1, 65535)
 keys = st.binary(min_size=32, max_size=32).map(lambda raw: base64.b64encode(raw).decode())
+datagrams = st.binary(min_size=192, max_size=192).map(lambda raw: base64.b64encode(raw).decode())
 addresses = st.ip_addresses(v=6).map(str)
 tunnels = st.builds(
     WireGuard, peer_public_key=keys, port=ports, address=addresses, peer_address=addresses,
@@ -47,6 +51,7 @@ sessions = st.builds(
         block_size=st.sampled_from([512, 1024, 2048, 4096]),
     ),
     release=st.builds(Release, port=ports, token=st.binary(min_size=16, max_size=64).map(bytes.hex)),
+    over=st.none() | st.builds(Over, question=datagrams, answer=datagrams),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -30,7 +30,17 @@ SECRETS = Secrets(bytes(32), bytes(32), bytes(range(32)))
 TOWER = Facts("tower", bytes(range(32)), bytes(range(1, 17)))
 OTHER = Facts("tower", bytes(range(32)), bytes(range(2, 18)))
 UNNAMED = Facts("tower", bytes(range(32)))
-HELD = Session(TOWER, "stick", "fe80::2%eth0", "fd73::1", "secret", digest(token_line(SECRETS.release_token)), 5.0, 77)
+HELD = Session(
+    TOWER,
+    "stick",
+    "fe80::2%eth0",
+    "fd73::1",
+    "secret",
+    digest(token_line(SECRETS.release_token)),
+    5.0,
+    digest(b"over"),
+    77,
+)
 
 FENCED = (Event.FENCED, Event.FENCED_TO_WAIT)
 OPENS = {Act.GRANT, Act.OPEN, Act.ADMIT, Act.EXPORT_AGAIN, Act.RESUME}

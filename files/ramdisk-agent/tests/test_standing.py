@@ -121,7 +121,7 @@ def test_a_target_whose_laptop_is_gone_says_since_when(tmp_path):
     assert "no cable leads to the laptop" in text
     assert "Last error   1 min ago: dial: no route" in text
     over = replace(left, state=links.State.OVER)
-    assert "does not know this session" in said(target.look(a_target(tmp_path, over), now=220.0))
+    assert "this session is over" in said(target.look(a_target(tmp_path, over), now=220.0))
 
 
 def test_a_target_that_may_not_be_looked_into_is_still_one(tmp_path):

@@ -108,6 +108,18 @@ def test_handshake_by_the_document():
         assert _hkdf(session, transcript, _label(kind)) == said[name]
 
 
+def test_question_and_over_by_the_document():
+    said = _bytes("handshake")
+    client = crypto.KeyPair(int.from_bytes(sha256(b"client ephemeral").digest(), "big"))
+    laptop = _hkdf(SECRET, sha256(b"/dev/disk/by-id/nvme-laptop").digest(), _label("server>client laptop"))[:16]
+    label = _label("target>laptop question")
+    nonce, sealed = said["question"][1:17], said["question"][17:]
+    assert crypto.unseal(_hkdf(SECRET, b"", label), nonce, label, sealed) == (client.public + laptop).ljust(159, b"\0")
+    label = _label("laptop>target over")
+    key = _hkdf(said["es"] + SECRET, laptop, label)
+    assert said["over"] == b"\2" + nonce + crypto.seal(key, nonce, label + nonce, bytes(159))
+
+
 def test_grant_by_the_document():
     payload = _bytes("handshake")["answer payload"]
     assert payload[:2] == b"\1\1"
@@ -119,7 +131,9 @@ def test_grant_by_the_document():
     assert payload[70] == 4
     assert int.from_bytes(payload[71:75], "big") == 512
     assert int.from_bytes(payload[75:77], "big") == 61571
-    assert payload[77:] == bytes(range(16)).hex().encode().ljust(64, b"\0")
+    assert payload[77:141] == bytes(range(16)).hex().encode().ljust(64, b"\0")
+    identity = sha256(b"/dev/disk/by-id/nvme-laptop").digest()
+    assert payload[141:] == _hkdf(SECRET, identity, _label("server>client laptop"))[:16]
 
 
 def test_bundle_by_the_document():

@@ -43,7 +43,19 @@ class AfterSession(StrEnum):
     POWEROFF = "poweroff"
 
 
-_ENUMS: dict[str, type[StrEnum]] = {"Encryption": Encryption, "Consent": Consent, "AfterSession": AfterSession}
+class WhenLost(StrEnum):
+    """What a target does when its laptop says that the session is over."""
+
+    RESTART = "restart"
+    WAIT = "wait"
+
+
+_ENUMS: dict[str, type[StrEnum]] = {
+    "Encryption": Encryption,
+    "Consent": Consent,
+    "AfterSession": AfterSession,
+    "WhenLost": WhenLost,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +139,7 @@ class AutokexecConfig(_FromJson):
     """Added to the ramdisk's command line when the laptop moves into the server."""
     target_args: str = ""
     """Added to the target's command line."""
+    target_when_lost: WhenLost = WhenLost.RESTART
     target_args_dropped: tuple[str, ...] = ()
     """Names of parameters that the target does not get, beside those that can never be right there."""
 

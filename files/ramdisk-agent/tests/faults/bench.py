@@ -118,6 +118,11 @@ class Machine:
         """Wait until the journal has a text, so many times."""
         wait_for(lambda: self.said().count(text) >= times, lambda: f"{self.name} says {text!r}, but:\n{self.said()}")
 
+    def address(self):
+        """Return its address on the cable, as another machine with an adapter eth0 names it."""
+        shown = self.run("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link")
+        return shown.split()[3].partition("/")[0] + "%eth0"
+
     def inside(self, act, namespace="ns/net"):
         """Do something in the machine's network, for instance open a socket; or in another, by its path below /proc."""
         path = Path(f"/proc/{self.pid}", namespace)
@@ -235,24 +240,28 @@ class Terminal:
 class Laptop(Machine):
     """The laptop in server mode: a disk, a bundle, keys, and the server agent as its unit starts it."""
 
-    def __init__(self, folder, keys, *, sector=512, **settings):
-        """`sector`: bytes of a logical sector of its disk; `settings`: what autokexec tells the server."""
+    def __init__(self, folder, keys, *, sector=512, words="", **settings):
+        """`sector`: bytes of a logical sector of its disk; `words`: on its targets' command line; `settings`: what
+        autokexec tells the server.
+        """
         self.terminal = Terminal()
+        self.keys = keys
         self.file = folder / "disk"
         with self.file.open("wb") as file:
             file.truncate(DISK_BYTES)
-        self.disk = _output("losetup", f"--sector-size={sector}", "--find", "--show", str(self.file))
-        # In use, so it is only marked: it goes away with the last who has it open, this test or the machine.
-        self._held = os.open(self.disk, os.O_RDONLY | os.O_CLOEXEC)
-        subprocess.run(["losetup", "--detach", self.disk], check=True)
+        self.disk, held = _attached(self.file, sector)
+        self._held = ExitStack()  # a machine may be switched off twice
+        self._held.callback(os.close, held)
+        self._held.callback(self.terminal.close)
         document = {"disk": self.disk, "laptop": "anna", "connections": 2, **settings}
         files = {
             "nftables.conf": FIREWALL.read_text(),
             "stiefel/key.json": serialise(keys),
+            "stiefel/serial": "anna's own",
             "stiefel/server.json": json.dumps(document),
             "stiefel/bundle/vmlinuz": os.urandom(100_001),
             "stiefel/bundle/initrd.img": os.urandom(400_000),
-            "stiefel/bundle/cmdline": "root=UUID=1 stiefel.role=target\n",
+            "stiefel/bundle/cmdline": f"root=UUID=1 stiefel.role=target {words}\n",
             "stiefel/bundle/kernel-version": "6.12\n",
         }
         super().__init__("laptop", folder, files, terminal=self.terminal.path, disk=self.disk)
@@ -264,17 +273,11 @@ class Laptop(Machine):
 
     def off(self):
         super().off()
-        self.terminal.close()
-        os.close(self._held)
+        self._held.close()
 
     def main_pid(self, unit):
         """Return the process of a unit as the laptop numbers it; 0 when it does not run."""
         return int(self.run("systemctl", "show", "-p", "MainPID", "--value", unit))
-
-    def address(self):
-        """Return its address on the cable, as a desktop with an adapter eth0 names it."""
-        shown = self.run("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link")
-        return shown.split()[3].partition("/")[0] + "%eth0"
 
     def kill(self, unit, number):
         """Send a signal to a unit's process."""
@@ -317,6 +320,24 @@ class Laptop(Machine):
         """Return what stands on the disk."""
         with Path(self.disk).open("rb") as disk:
             return os.pread(disk.fileno(), length, offset)
+
+
+class Home(Machine):
+    """The laptop in its own system: autokexec waits for desktops. Nothing of a server's kernel is left."""
+
+    def __init__(self, folder, laptop, serial):
+        """`laptop`: the one that was cut off; `serial`: by which it is known, or takes itself for another one."""
+        self.disk, self._held = _attached(laptop.file)
+        files = {
+            "stiefel/key.json": serialise(laptop.keys),
+            "stiefel/serial": serial,
+            "stiefel/autokexec.json": json.dumps({"disk": self.disk, "laptop": "anna"}),
+        }
+        super().__init__("laptop", folder, files, disk=self.disk)
+
+    def off(self):
+        super().off()
+        os.close(self._held)
 
 
 class Desktop(Machine):
@@ -381,6 +402,18 @@ class Desktop(Machine):
         host = self.session().server_host
         return self.inside(lambda: connected(host, port), self._cable())
 
+    def restarted(self):
+        """Wait until it has done what reboot(2) asks for: in a namespace of processes, that is the end of its PID 1."""
+        wait_for(lambda: self._process.poll() is not None, lambda: f"{self.name} restarts, but:\n{self.said()}")
+
+    def console(self):
+        """Return what its console was told, without colours, as one line."""
+        return " ".join(COLOUR.sub("", (self.folder / "run/console").read_text(errors="replace")).split())
+
+    def tells(self, text):
+        """Wait until the person at its console has been told a text."""
+        wait_for(lambda: text in self.console(), lambda: f"{self.name} tells {text!r}, but:\n{self.console()}")
+
     def releases(self):
         """Run the target's release; return its exit code."""
         return self.role("release").wait(SECONDS)
@@ -392,6 +425,17 @@ def connected(host, port, seconds=SECONDS):
     connection.settimeout(seconds)
     connection.connect(netdev.socket_address(host, port))
     return connection
+
+
+def _attached(file, sector=512):
+    """Return a loop device on a file, and our own descriptor of it.
+
+    It is detached while in use, so it is only marked: it goes away with the last who has it open, test or machine.
+    """
+    disk = _output("losetup", f"--sector-size={sector}", "--find", "--show", str(file))
+    held = os.open(disk, os.O_RDONLY | os.O_CLOEXEC)
+    subprocess.run(["losetup", "--detach", disk], check=True)
+    return disk, held
 
 
 def _output(*command):
@@ -423,6 +467,16 @@ class Bench:
         laptop.run("systemctl", "start", SERVER)
         laptop.hears("event=server_ready")
         return laptop
+
+    def goes_home(self, laptop, serial="anna's own"):
+        """Cut a laptop off, and start its own system; return that. `serial`: another one makes it another laptop."""
+        laptop.off()
+        home = Home(Path(tempfile.mkdtemp(dir=self._folder)), laptop, serial)
+        self._stack.callback(home.off)
+        self.cable.plug(home)
+        home.role("autokexec")
+        home.hears("event=listening")
+        return home
 
     def desktop(self, name="tower", key=None):
         """Switch a desktop on, for the first time or again; its stick's client is started by the test."""

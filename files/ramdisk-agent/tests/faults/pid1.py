@@ -48,7 +48,8 @@ for name in pts net; do
 done
 touch /mnt/dev/console /mnt/dev/tty1
 mount --bind "$2" /mnt/dev/tty1
-mount --bind /dev/null /mnt/dev/console
+: >"$1/run/console"
+mount --bind "$1/run/console" /mnt/dev/console
 [ -z "$3" ] || { touch "/mnt$3"; mount --bind "$3" "/mnt$3"; }
 mount --rbind /mnt/dev /dev
 ln -s /proc/self/fd /dev/fd

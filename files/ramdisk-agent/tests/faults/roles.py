@@ -114,6 +114,7 @@ def main():
     netdev.udev_settle = lambda: None
     client.desktop_name = lambda: Path("/etc/stiefel/desktop").read_text()
     firmware.identity = lambda: f"product_serial={client.desktop_name()}"
+    firmware.laptop = lambda _disk: Path("/etc/stiefel/serial").read_text()
     kexec.load, kexec.execute = start_target, leave
     nbd.connect = connect
     os.fsync = slow_fsync
@@ -127,7 +128,9 @@ def main():
         genl.GenericNetlink.group = lambda *_: 0
         keeper.Announcements = Announcements
         wireguard.set_endpoint = set_endpoint
+        keeper.COUNTDOWN, keeper.RESTART_SECONDS = (3.0, 2.0, 1.0), 3.0  # nobody reads it here
     release.flush = lambda disk: None
+    attach.COMMAND_LINE = Path("/run/cmdline")
     attach.HUNG_TASKS = Path("/run/hung_task_timeout_secs")  # the kernel's own is the host's, too
     programs = {"attach": attach.main, "release": release.main}
     return programs.get(sys.argv[1], cli.main)()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import select
 import socket
@@ -232,7 +233,12 @@ def _session(found: Found, granted: Granted, private_key: str) -> session.Sessio
         wireguard=_wireguard(grant, secrets.preshared_key, private_key),
         nbd=session.Nbd(grant.nbd_port, grant.export, grant.connections, grant.block_size),
         release=session.Release(grant.release_port, secrets.release_token.hex()),
+        over=session.Over(*map(_base64, (granted.question, granted.over))) if granted.question else None,
     )
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _wireguard(grant: Grant, preshared_key: bytes, private_key: str) -> session.WireGuard | None:

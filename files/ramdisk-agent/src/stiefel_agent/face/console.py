@@ -44,7 +44,7 @@ def _write(
 
 def _write_console(shown: str) -> None:
     """Write to the console, or lose it: one that was stopped (Scroll Lock) would never take it."""
-    console = os.open("/dev/console", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    console = os.open("/dev/console", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK)
     try:
         os.write(console, shown.encode())
     finally:

@@ -26,11 +26,12 @@ from stiefel_agent.face.console import complain, event, say
 from stiefel_agent.laptop import boot, command_line
 from stiefel_agent.laptop.command_line import TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
-from stiefel_agent.machine import disk, guest, kexec, link, netdev
+from stiefel_agent.machine import disk, firmware, guest, kexec, link, netdev
 from stiefel_agent.protocol import session
 from stiefel_agent.protocol.discovery import Answerer, Datagram, OtherVersion, Proven
 from stiefel_agent.protocol.keys import unlocked
 from stiefel_agent.protocol.messages import Challenge, Stage, displayable
+from stiefel_agent.protocol.over import Witness
 
 RAMDISK = Path("/var/lib/stiefel/ramdisk")
 TERMINAL_SECONDS = 1.0
@@ -57,7 +58,7 @@ class Command(Enum):
 def load_server(settings: AutokexecConfig) -> None:
     """Load the ramdisk as server, with key and bundle appended, for `systemctl kexec`. Raises StiefelError."""
     version = boot.kernel_for_target()
-    chosen = disk.describe(settings.disk) if settings.disk else disk.disk_below("/")
+    chosen = chosen_disk(settings)
     disk.refuse_hibernated(chosen.path)
     server = config.ServerConfig(
         disk=chosen.path,
@@ -88,6 +89,20 @@ def load_server(settings: AutokexecConfig) -> None:
         kernel, initrd = files.pop("kernel"), files.pop("initrd")
         arguments = f"stiefel.role=server quiet loglevel=3 panic=30 {settings.kernel_args}".strip()
         kexec.load(kexec.System(kernel, initrd, arguments, {**texts, **files}))
+
+
+def identity(settings: AutokexecConfig) -> str:
+    """Return what tells this laptop and its disk from others; without a disk to give away there is nothing to tell."""
+    try:
+        return firmware.laptop(chosen_disk(settings).path)
+    except (StiefelError, OSError) as error:
+        say(f"a desktop whose session was cut off cannot be told so: {error}")
+        return ""
+
+
+def chosen_disk(settings: AutokexecConfig) -> disk.Disk:
+    """Return the disk that is given away. Raises NoSuchDisk."""
+    return disk.describe(settings.disk) if settings.disk else disk.disk_below("/")
 
 
 def target_line(version: str, settings: AutokexecConfig, root: Path = Path("/")) -> TargetLine:
@@ -153,7 +168,9 @@ class Autokexec:
     def __init__(self, settings: AutokexecConfig, stack: ExitStack) -> None:
         self._settings = settings
         name = displayable(settings.laptop or socket.gethostname())
-        self._answerer = Answerer(unlocked(config.read_keys()), Challenge(Stage.AUTOKEXEC, name))
+        keyring = unlocked(config.read_keys())
+        witness = Witness(keyring, identity(settings), is_on=lambda _: False)
+        self._answerer = Answerer(keyring, Challenge(Stage.AUTOKEXEC, name), witness=witness)
         self._decider = Decider(settings, inhibitor)
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())

@@ -10,14 +10,14 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from stiefel_agent.config import AutokexecConfig
+from stiefel_agent.config import AutokexecConfig, WhenLost
 
 LONGEST = 2047
 """Characters that a command line may have on x86 (COMMAND_LINE_SIZE, less its end)."""
 
 _THIS_BOOT = (
-    "BOOT_IMAGE", "initrd", "rdinit", "acpi_rsdp", "elfcorehdr", "kexec_jump_back_entry", "vt.handoff", "stiefel.role",
-    "resume", "resume_offset", "noresume", "hibernate", "systemd.swap",
+    "BOOT_IMAGE", "initrd", "rdinit", "acpi_rsdp", "elfcorehdr", "kexec_jump_back_entry", "vt.handoff",
+    "stiefel.role", "stiefel.when_lost", "resume", "resume_offset", "noresume", "hibernate", "systemd.swap",
 )  # fmt: skip
 """Parameters that are about this boot or about hibernation; a target must not resume what is not its own."""
 
@@ -90,7 +90,8 @@ def target_line(running: str, settings: AutokexecConfig, cable: Collection[str] 
         left, why = _judged(word, cable)
         kept += [left] if left else []
         dropped += [Dropped(word, why)] if why else []
-    line = [*kept, "noresume", "systemd.swap=0", *added, "stiefel.role=target"]
+    own = ["stiefel.role=target", *(["stiefel.when_lost=wait"] if settings.target_when_lost is WhenLost.WAIT else [])]
+    line = [*kept, "noresume", "systemd.swap=0", *added, *own]
     init = [*for_init, *added_for_init]
     return TargetLine(" ".join([*line, "--", *init] if init else line), tuple(dropped))
 

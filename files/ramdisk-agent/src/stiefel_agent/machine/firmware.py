@@ -3,6 +3,8 @@
 from pathlib import Path
 
 DMI = Path("/sys/class/dmi/id")
+BY_ID = Path("/dev/disk/by-id")
+"""Names of disks that hold their serial numbers."""
 _NAMES = ("sys_vendor", "product_name")
 _UNIQUE = ("product_uuid", "product_serial", "board_serial")
 _EXAMPLES = frozenset({"03000200040005000006000700080009"})
@@ -27,6 +29,11 @@ def _tells_apart(value: str) -> bool:
     bare = "".join(filter(str.isalnum, value)).lower()
     counts = "0123456789" * 2
     return any(map(str.isdigit, bare)) and len(set(bare)) > 2 and bare not in counts and bare not in _EXAMPLES
+
+
+def laptop(disk: str, dmi: Path = DMI) -> str:
+    """Return what only this laptop with this disk (a path) has, empty if there is nothing."""
+    return "\n".join(filter(None, (disk if disk.startswith(f"{BY_ID}/") else "", identity(dmi))))
 
 
 def identity(dmi: Path = DMI) -> str:

@@ -12,7 +12,8 @@ from typing import Self
 
 from stiefel_agent.errors import LinkFailed
 from stiefel_agent.machine import netdev
-from stiefel_agent.protocol.discovery import GROUP, PORT, Address, Datagram
+from stiefel_agent.protocol.discovery import Address, Datagram
+from stiefel_agent.protocol.meeting import GROUP, PORT
 
 _ARPHRD_ETHER = "1"  # linux/if_arp.h
 

@@ -1,8 +1,7 @@
 """All cryptography, and the only importer of pycryptodome: derive, seal, unseal, agree, stretch.
 
 Debian installs pycryptodome as `Cryptodome`, PyPI as `Crypto`; they are the same code. Everything is loaded
-by name from whichever is there. `Protocol.DH` is loaded at its first use, because Debian 12's version (3.11)
-lacks it and the laptop's autokexec needs no key agreement.
+by name from whichever is there.
 """
 
 import hashlib
@@ -26,9 +25,7 @@ POINT_SIZE = 65
 UNCOMPRESSED = 4
 """First byte of such a point."""
 CURVE = "P-256"
-"""The one curve that pycryptodome's `Protocol.DH` has both in Debian 13's version (3.20) and in PyPI's
-newest.
-"""
+"""The one curve that every version of pycryptodome has with all that is needed here, from Debian 12's (3.11) on."""
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order of P-256's group (SEC 2, section 2.4.2): private keys are the integers from 1 to one less."""
 PRIVATE_SIZE = 32
@@ -130,11 +127,13 @@ class KeyPair:
         """
         if len(public) != POINT_SIZE or public[0] != UNCOMPRESSED:
             raise SealError("not an uncompressed P-256 point")
-        ecc, dh = _module("PublicKey.ECC"), _module("Protocol.DH")
+        ecc = _module("PublicKey.ECC")
         x, y = int.from_bytes(public[1:33], "big"), int.from_bytes(public[33:], "big")
         try:
-            theirs = ecc.construct(curve=CURVE, point_x=x, point_y=y)
-            secret: bytes = dh.key_agreement(eph_priv=self._private, eph_pub=theirs, kdf=bytes)
+            # What pycryptodome's Protocol.DH does, which its versions before 3.20 do not have.
+            shared = ecc.construct(curve=CURVE, point_x=x, point_y=y).pointQ * self._private.d
         except ValueError:
             raise SealError("not a point of P-256") from None
-        return secret
+        if shared.is_point_at_infinity():
+            raise SealError("the point at infinity")
+        return int(shared.x).to_bytes(32, "big")

@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 from stiefel_agent.errors import MessageError, SealError
 from stiefel_agent.protocol.crypto import NONCE_SIZE, Random, derive
 from stiefel_agent.protocol.keys import KEYS_LIMIT, Key, StickKey
+from stiefel_agent.protocol.meeting import DATAGRAM_SIZE
 from stiefel_agent.protocol.messages import (
-    DATAGRAM_SIZE,
     VERSION,
     Challenge,
     Empty,
@@ -28,14 +28,10 @@ from stiefel_agent.protocol.messages import (
     open_datagram,
     seal_datagram,
 )
+from stiefel_agent.protocol.over import Witness
 
 _M = TypeVar("_M")
 _K = TypeVar("_K", bound=Key | StickKey)
-
-PORT = 61570
-"""UDP port of discovery and TCP port of the handshake: unassigned in IANA's registry's dynamic range."""
-GROUP = "ff12::5354:4945:4645:4c"
-"""The multicast group of beacons: link-local scope, transient (RFC 4291 section 2.7)."""
 
 CHALLENGE_SECONDS = 20.0
 """How long a challenge can be used, and a beacon be answered: an exchange takes milliseconds, a slow machine
@@ -50,7 +46,7 @@ SEEN_LIMIT = 4096
 TRIALS_PER_SECOND, TRIALS_BURST = 50.0, 100.0
 """Datagrams that are looked at with cryptography: a classroom's beacons. At most about 3 ms each (16 keys)."""
 CHALLENGES_PER_SECOND, CHALLENGES_BURST = 5.0, 20.0
-"""Challenges sent. A client sends one beacon per second and interface."""
+"""Challenges sent, and as many answers to targets. A client sends one beacon per second and interface."""
 BEACONS_REMEMBERED = 4
 """Beacons per interface that a challenge may still answer."""
 INTERFACES_LIMIT = 64
@@ -206,9 +202,12 @@ class Answerer:
     `challenges` is what a ServerHandshake wants, so that each challenge leads to one session attempt.
     """
 
-    def __init__(self, keys: Sequence[Key], challenge: Challenge, random: Random = os.urandom) -> None:
-        """`challenge` is what every valid beacon is told; it is encoded now, so that a bad name shows at
-        once.
+    def __init__(
+        self, keys: Sequence[Key], challenge: Challenge, random: Random = os.urandom, witness: Witness | None = None
+    ) -> None:
+        """`challenge` is what every valid beacon is told; it is encoded now, so that a bad name shows at once.
+
+        `witness` answers the targets of sessions that are over; without one they hear nothing.
         """
         if not 1 <= len(keys) <= KEYS_LIMIT:
             raise ValueError(f"1 to {KEYS_LIMIT} keys")
@@ -216,16 +215,18 @@ class Answerer:
         self._beacon_keys = [(key, derive(key.secret, Kind.BEACON.label)) for key in keys]
         self._proves = challenge.stage is Stage.AUTOKEXEC
         self._payload = challenge.encode()
+        self._witness = witness
         self._random = random
         self._seen = Memory(SEEN_LIMIT)
         self._known = TokenBucket(TRIALS_PER_SECOND, TRIALS_BURST)
         self._strangers = TokenBucket(TRIALS_PER_SECOND, TRIALS_BURST)
         self._replies = TokenBucket(CHALLENGES_PER_SECOND, CHALLENGES_BURST)
+        self._questions = TokenBucket(CHALLENGES_PER_SECOND, CHALLENGES_BURST)
         self._notices = 0
         self._told_of_others = False
 
     def receive(self, datagram: bytes, source: Address, now: float) -> Datagram | Proven | OtherVersion | None:
-        """Take one datagram; return the challenge to send, a proven desktop, or None: say nothing at all.
+        """Take one datagram; return what is to be sent, a proven desktop, or None: say nothing at all.
 
         Never raises. `now` is monotonic, in seconds.
         """
@@ -242,7 +243,7 @@ class Answerer:
             for exchange in outstanding:
                 if proven := self._proof(datagram, exchange, source):
                     return proven
-        return self._beacon(datagram, source, now)
+        return self._beacon(datagram, source, now) or self._question(datagram, source, now)
 
     def notice(self, proven: Proven, notice: Notice) -> Datagram:
         """Return the notice to send; its number is filled in. Use the newest Proven of a source."""
@@ -268,6 +269,14 @@ class Answerer:
                 self._seen.add(datagram_nonce(datagram))
                 return self._challenge(key, datagram_nonce(datagram), source, now)
         return None
+
+    def _question(self, datagram: bytes, source: Address, now: float) -> Datagram | None:
+        """Answer a target whose session is over. The same question comes again and again, so it may be one seen before:
+        what is over stays over, and a repeated answer is worth no more than the first.
+        """
+        if self._witness is None or not (answer := self._witness.hear(datagram)):
+            return None
+        return Datagram(answer, source) if self._questions.take(now) else None
 
     def _challenge(self, key: Key, client_nonce: bytes, source: Address, now: float) -> Datagram | None:
         if not self._replies.take(now):

@@ -24,6 +24,7 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from stiefel_agent.errors import HandshakeError, StiefelError
+from stiefel_agent.protocol import over
 from stiefel_agent.protocol.crypto import NONCE_SIZE, KeyPair, Random, derive, digest, seal, unseal
 from stiefel_agent.protocol.discovery import Challenges, Exchange
 from stiefel_agent.protocol.keys import Key, StickKey
@@ -97,6 +98,10 @@ class Granted:
     grant: Grant
     secrets: Secrets
     rest: bytes
+    question: bytes = field(default=b"", repr=False)
+    """What its target asks when the laptop is silent; empty: this laptop could not answer."""
+    over: bytes = field(default=b"", repr=False)
+    """The one answer to it: that session is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,7 @@ class _Session:
         said = laptop_public + exchange.nonces + client_hello + server_hello
         self._transcript = digest(Kind.TRANSCRIPT.label + said)
         self._secret = ee + es + exchange.key.secret
+        self._lasting = es + exchange.key.secret
 
     def key(self, kind: Kind) -> bytes:
         return derive(self._secret, kind.label, self._transcript)
@@ -144,6 +150,10 @@ class _Session:
 
     def secrets(self) -> Secrets:
         return Secrets(self.key(Kind.BUNDLE), self.key(Kind.PRESHARED_KEY), self.key(Kind.RELEASE_TOKEN))
+
+    def over_key(self, laptop: bytes) -> bytes:
+        """Return the key of "that session is over": without `ee`, which a laptop that was reset has forgotten."""
+        return over.over_key(self._lasting, laptop)
 
 
 _O = TypeVar("_O")
@@ -201,7 +211,7 @@ class ClientHandshake(_Side[Send | Granted | Busy | Ready]):
         vectors.
         """
         super().__init__(State.START)
-        self._exchange, self._facts = exchange, facts.encode()
+        self._exchange, self._facts, self._random = exchange, facts.encode(), random
         self._nonce, self._ephemeral = random(NONCE_SIZE), ephemeral or KeyPair()
         self._hello = b""
         self._session: _Session
@@ -253,10 +263,18 @@ class ClientHandshake(_Side[Send | Granted | Busy | Ready]):
         answer = decode_answer(self._session.open(Kind.ANSWER, message))
         if isinstance(answer, Grant):
             self.state = State.BUNDLE
-            return Granted(answer, self._session.secrets(), rest)
+            return Granted(answer, self._session.secrets(), rest, *self._last_words(answer.laptop))
         _nothing(rest)
         self.state = State.DONE
         return answer
+
+    def _last_words(self, laptop: bytes) -> tuple[bytes, bytes]:
+        """Return the target's question and its answer, both empty for a laptop that nothing tells from others."""
+        if not any(laptop):
+            return b"", b""
+        secret, public = self._exchange.key.secret, self._ephemeral.public
+        question = over.question(secret, public, laptop, self._random(NONCE_SIZE))
+        return question, over.answer(self._session.over_key(laptop), question)
 
     def _ready(self, message: bytes, rest: bytes) -> Ready:
         _nothing(rest)
@@ -292,6 +310,10 @@ class ServerHandshake(_Side[Send | Asked | Received]):
         """Return the answer that gives the disk away; the bundle follows it."""
         self._move(State.DECIDING, State.BUNDLE)
         return self._session.seal(Kind.ANSWER, grant.encode())
+
+    def over_key(self, laptop: bytes) -> bytes:
+        """Return the key of this session's last word; `laptop` is what its grant says."""
+        return self._session.over_key(laptop)
 
     def refuse(self, busy: Busy) -> bytes:
         """Return the answer that the disk is held by another; close the connection after it."""

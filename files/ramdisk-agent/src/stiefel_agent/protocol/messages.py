@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 from stiefel_agent.errors import MessageError
 from stiefel_agent.protocol import crypto
+from stiefel_agent.protocol.meeting import DATAGRAM_SIZE
 
 VERSION = 2
 """Version of the protocol: first byte of every datagram and hello, and part of every key's purpose. Version 1 had no
@@ -22,8 +23,6 @@ key pair of the laptop.
 """
 NAME_SIZE = 64
 """Bytes that a name may take in UTF-8: Linux host names end there (HOST_NAME_MAX)."""
-DATAGRAM_SIZE = 192
-"""Bytes of every discovery datagram, whatever its type: no answer is longer than its question."""
 DATAGRAM_PAYLOAD = DATAGRAM_SIZE - 1 - crypto.NONCE_SIZE - crypto.TAG_SIZE
 RECORD_PAYLOAD = 512
 """Plaintext bytes of every control message of a session, whatever its type."""
@@ -37,6 +36,8 @@ EXPORT_BYTES = 16
 _EXPORT = re.compile(rf"[0-9a-f]{{{2 * EXPORT_BYTES}}}")
 MACHINE_SIZE = 16
 """Bytes that stand for one desktop; all zero: it has nothing that tells it from others."""
+LAPTOP_SIZE = 16
+"""Bytes that stand for one laptop and its disk; all zero: nothing tells it from others."""
 
 
 class Kind(StrEnum):
@@ -57,6 +58,9 @@ class Kind(StrEnum):
     PRESHARED_KEY = "client=server wireguard preshared key"
     RELEASE_TOKEN = "client>server release token"
     MACHINE = "client>server machine"
+    LAPTOP = "server>client laptop"
+    QUESTION = "target>laptop question"
+    OVER = "laptop>target over"
 
     @property
     def label(self) -> bytes:
@@ -283,6 +287,13 @@ def machine_of(secret: bytes, identity: str) -> bytes:
     return crypto.derive(secret, Kind.MACHINE.label, crypto.digest(identity.encode()))[:MACHINE_SIZE]
 
 
+def laptop_of(secret: bytes, identity: str) -> bytes:
+    """Return `Grant.laptop` for what tells a laptop and its disk from others of the same key; empty: nothing does."""
+    if not identity:
+        return bytes(LAPTOP_SIZE)
+    return crypto.derive(secret, Kind.LAPTOP.label, crypto.digest(identity.encode()))[:LAPTOP_SIZE]
+
+
 @dataclass(frozen=True, slots=True)
 class Busy:
     """The server's answer while another desktop holds the disk."""
@@ -352,8 +363,10 @@ class Grant:
     block_size: int
     """The disk's logical sector size in bytes: a power of two, 512 to 65536."""
     release_port: int
+    laptop: bytes = bytes(LAPTOP_SIZE)
+    """Which laptop of those with this key this is, with which disk (see `laptop_of`); all zero: it cannot tell."""
 
-    _LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"!BB{Tunnel.LAYOUT.size}sHBIH{NAME_SIZE}s")
+    _LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"!BB{Tunnel.LAYOUT.size}sHBIH{NAME_SIZE}s{LAPTOP_SIZE}s")
 
     def encode(self) -> bytes:
         """Return the payload; raises MessageError if a field is out of its range."""
@@ -361,16 +374,16 @@ class Grant:
         tunnel = self.tunnel.encode() if self.tunnel else b""
         numbers = self.nbd_port, self.connections, self.block_size, self.release_port
         flags = AnswerStatus.GRANT, self.tunnel is not None
-        return self._LAYOUT.pack(*flags, tunnel, *numbers, pack_text(self.export))
+        return self._LAYOUT.pack(*flags, tunnel, *numbers, pack_text(self.export), self.laptop)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Parse a padded payload; raises MessageError."""
-        status, encrypted, tunnel, nbd, connections, block, release, export = unpack(cls._LAYOUT, payload)
+        status, encrypted, tunnel, nbd, connections, block, release, export, laptop = unpack(cls._LAYOUT, payload)
         _require(status == AnswerStatus.GRANT and encrypted in (0, 1), "not a grant")
         _require(bool(encrypted) or not any(tunnel), "a tunnel without encryption")
         parsed = Tunnel.decode(tunnel) if encrypted else None
-        grant = cls(parsed, nbd, unpack_text(export), connections, block, release)
+        grant = cls(parsed, nbd, unpack_text(export), connections, block, release, laptop)
         grant._check()
         return grant
 
@@ -379,6 +392,7 @@ class Grant:
         _require(1 <= self.connections <= 16, "connections out of range")
         _require(self.block_size in (1 << power for power in range(9, 17)), "block size out of range")
         _require(_EXPORT.fullmatch(self.export) is not None, "an export's name is 32 hexadecimal digits")
+        _require(len(self.laptop) == LAPTOP_SIZE, "a laptop has 16 bytes")
 
 
 def new_export(random: crypto.Random = os.urandom) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stiefel_agent.errors import SessionInvalid
+from stiefel_agent.protocol.meeting import DATAGRAM_SIZE
 
 IN_INITRD = Path("/etc/stiefel/session.json")
 """Where the client's appended cpio puts the session, secrets included."""
@@ -121,14 +122,34 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Over:
+    """What the target asks a silent laptop, and the answer that only that laptop has: datagrams in base64."""
+
+    question: str
+    answer: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("question", "answer"):
+            try:
+                raw = base64.b64decode(getattr(self, name), validate=True)
+            except (binascii.Error, ValueError, TypeError):
+                raw = b""
+            _demand(len(raw) == DATAGRAM_SIZE, f"over.{name} is not {DATAGRAM_SIZE} bytes of base64")
+
+
+@dataclass(frozen=True)
 class Session:
-    """One session, seen from the target: its MAC, the laptop's address on the cable, tunnel, disk, end."""
+    """One session, seen from the target: its MAC, the laptop's address on the cable, tunnel, disk, end.
+
+    `over` is None where the laptop could not answer, and in the copy that stays in the running target.
+    """
 
     mac: str
     server: str
     wireguard: WireGuard | None
     nbd: Nbd
     release: Release
+    over: Over | None = None
 
     def __post_init__(self) -> None:
         _demand(_looks_like(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", self.mac), "mac is not like 52:54:00:00:00:02")
@@ -147,8 +168,8 @@ class Session:
         return replace(self, wireguard=wireguard)
 
     def redacted(self) -> "Session":
-        """Return a copy without all that gets the disk: the keys, and the export's name."""
-        return replace(self.without_keys(), nbd=replace(self.nbd, export=None))
+        """Return a copy without all that gets the disk or ends the session: keys, the export's name, the last word."""
+        return replace(self.without_keys(), nbd=replace(self.nbd, export=None), over=None)
 
     def to_json(self) -> str:
         """Return what parse() (or, for a redacted copy, parse(..., redacted=True)) reads back."""
@@ -176,7 +197,7 @@ def parse(text: str | bytes, *, redacted: bool = False) -> Session:
         document = json.loads(text)
     except (ValueError, RecursionError):
         raise SessionInvalid("not JSON") from None
-    members = _members(document, {"version", "mac", "server", "wireguard", "nbd", "release"}, "the session")
+    members = _members(document, {"version", "mac", "server", "wireguard", "nbd", "release", "over"}, "the session")
     same = type(members["version"]) is int and members["version"] == VERSION
     _demand(same, f"its version is not {VERSION}")
     wireguard = members["wireguard"]
@@ -185,6 +206,8 @@ def parse(text: str | bytes, *, redacted: bool = False) -> Session:
         names = {"peer_public_key", "port", "address", "peer_address"} | keys
         wireguard = WireGuard(**_members(wireguard, names, "wireguard"))
         _demand(redacted or wireguard.private_key is not None, "wireguard.private_key is missing")
+    over = members["over"] and Over(**_members(members["over"], {"question", "answer"}, "over"))
+    _demand(over is None or isinstance(over, Over), "over is neither null nor an object")
     secret = set() if redacted else {"export"}
     nbd = _members(members["nbd"], {"port", "connections", "block_size"} | secret, "nbd")
     _demand(redacted or nbd["export"] is not None, "nbd.export is missing")
@@ -194,4 +217,5 @@ def parse(text: str | bytes, *, redacted: bool = False) -> Session:
         wireguard=wireguard,
         nbd=Nbd(**{"export": None, **nbd}),
         release=Release(**_members(members["release"], {"port", "token"}, "release")),
+        over=over,
     )

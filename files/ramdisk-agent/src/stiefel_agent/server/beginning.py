@@ -34,8 +34,8 @@ class Beginning:
     """Of the tunnel's end on the laptop; empty without encryption."""
 
 
-def promise(private_key: str, name: str, connections: int, block_size: int) -> Grant:
-    """Return where disk and release will be; `name`: the export's. Raises TunnelFailed."""
+def promise(private_key: str, name: str, connections: int, block_size: int, laptop: bytes) -> Grant:
+    """Return where disk and release will be; `name`: the export's; `laptop`: see Grant. Raises TunnelFailed."""
     end = None
     if private_key:
         addresses = IPv6Address(tunnel.SERVER_ADDRESS), IPv6Address(tunnel.CLIENT_ADDRESS)
@@ -47,6 +47,7 @@ def promise(private_key: str, name: str, connections: int, block_size: int) -> G
         connections=connections,
         block_size=block_size,
         release_port=RELEASE_PORT,
+        laptop=laptop,
     )
 
 

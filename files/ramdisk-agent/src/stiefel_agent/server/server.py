@@ -22,12 +22,14 @@ from stiefel_agent.config import AfterSession
 from stiefel_agent.errors import HandshakeError, StiefelError
 from stiefel_agent.face import screen, status
 from stiefel_agent.face.console import event, say
-from stiefel_agent.machine import disk, link, netdev, program, tunnel
+from stiefel_agent.machine import disk, firmware, link, netdev, program, tunnel
 from stiefel_agent.protocol.crypto import digest
-from stiefel_agent.protocol.discovery import PORT, Answerer, Datagram
+from stiefel_agent.protocol.discovery import Answerer, Datagram
 from stiefel_agent.protocol.handshake import CONNECTIONS_LIMIT, Asked
 from stiefel_agent.protocol.keys import Key, unlocked
+from stiefel_agent.protocol.meeting import PORT
 from stiefel_agent.protocol.messages import Busy, Challenge, Stage, displayable, new_export
+from stiefel_agent.protocol.over import Witness
 from stiefel_agent.server import beginning, export, memory, releases
 from stiefel_agent.server.beginning import Beginning, Request
 from stiefel_agent.server.connections import Connection, Connections
@@ -44,6 +46,8 @@ BUNDLE_SECONDS = 900.0
 """How long a bundle may take: 100 MB at a tenth of a slow cable's speed."""
 TICK_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+UNFENCED = (State.STARTING, State.REPLACING, State.FENCING)
+"""Something of an earlier session may be open: nobody is told yet that it is over."""
 RETURN_SECONDS = 30.0
 """So long a laptop that was given back tries to close everything before it restarts, which closes it as well."""
 DISK_SECONDS = 0.25
@@ -66,7 +70,8 @@ class Server:
         disk.refuse_hibernated(settings.disk)
         self._disk = disk.describe(settings.disk)
         challenge = Challenge(Stage.SERVER, displayable(settings.laptop), PORT)
-        self._answerer = Answerer(keyring, challenge)
+        self._witness = Witness(keyring, firmware.laptop(settings.disk), self._may_go_on)
+        self._answerer = Answerer(keyring, challenge, witness=self._witness)
         self._manifest = beginning.manifest(settings.laptop)
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
@@ -139,6 +144,11 @@ class Server:
                 if outcome := self._acts[act]():
                     events.append(outcome)
 
+    def _may_go_on(self, over_hash: bytes) -> bool:
+        """Say whether the target that asks may be the one on record; all others are fenced off for good."""
+        known = self._session is not None and self._session.over_hash == over_hash
+        return known or self._state in UNFENCED
+
     def _remember(self) -> None:
         """Keep the record up to date; `_open` makes it, before there is anything to lose."""
         if self._session and self._state in DURABLE - {State.OPENING}:
@@ -181,12 +191,15 @@ class Server:
         name, since = new_export(), time.clock_gettime(time.CLOCK_BOOTTIME)
         token_hash = digest(token_line(asked.secrets.release_token))
         source, address = connection.source, self._way.address
-        self._session = Session(asked.facts, asked.key_name, source, address, name, token_hash, since)
+        laptop = self._witness.laptop(asked.key_name)
+        over_hash = digest(connection.handshake.over_key(laptop))
+        self._session = Session(asked.facts, asked.key_name, source, address, name, token_hash, since, over_hash)
         if connection not in self._connections:  # it went away while the one before was fenced off
             return Event.LEFT
         try:
             private_key = tunnel.new_private_key() if self._way.encrypted else ""
-            promise = beginning.promise(private_key, name, self._settings.connections, self._disk.logical_sector)
+            connections, sector = self._settings.connections, self._disk.logical_sector
+            promise = beginning.promise(private_key, name, connections, sector, laptop)
             connection.queue(connection.handshake.grant(promise))
         except StiefelError as error:
             say(f"a desktop could not be given its system: {error}")

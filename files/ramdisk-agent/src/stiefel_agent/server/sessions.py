@@ -184,6 +184,8 @@ class Session:
     """SHA-256 of the line that a release is; 32 bytes."""
     since: float
     """Seconds since the kernel started, suspend included (CLOCK_BOOTTIME)."""
+    over_hash: bytes = field(default=b"", repr=False)
+    """SHA-256 of the key that says that the session is over (protocol.over): it is not told so while it may go on."""
     sectors: int | None = None
     """What had been written to the disk before the export began; None: the disk does not say."""
 
@@ -245,6 +247,7 @@ def record(state: State, session: Session) -> str:
     document["facts"] = {**document["facts"]}
     for holder, name in (
         (document, "token_hash"),
+        (document, "over_hash"),
         (document["facts"], "wireguard_public_key"),
         (document["facts"], "machine"),
     ):
@@ -260,12 +263,16 @@ def recorded(text: str) -> tuple[State, Session]:
             raise SessionInvalid("the record is of another version")
         state = State(document.pop("state"))
         facts = document.pop("facts")
-        token_hash, public_key, machine = (
-            base64.b64decode(value, validate=True)
-            for value in (document.pop("token_hash"), facts.pop("wireguard_public_key"), facts.pop("machine"))
+        token_hash, over_hash, public_key, machine = (
+            base64.b64decode(holder.pop(name), validate=True)
+            for holder, name in (
+                (document, "token_hash"),
+                (document, "over_hash"),
+                (facts, "wireguard_public_key"),
+                (facts, "machine"),
+            )
         )
-        return state, Session(
-            Facts(**facts, wireguard_public_key=public_key, machine=machine), token_hash=token_hash, **document
-        )
+        held = Facts(**facts, wireguard_public_key=public_key, machine=machine)
+        return state, Session(held, token_hash=token_hash, over_hash=over_hash, **document)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise SessionInvalid(f"the record cannot be read: {error}") from error

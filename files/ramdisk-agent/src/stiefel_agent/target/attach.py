@@ -3,7 +3,6 @@
 It waits for as long as it takes, for a person can plug the cable in; each wait says what for.
 """
 
-import ctypes
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import TypeVar
 from stiefel_agent.errors import DiskRefused, DiskWithheld, LinkFailed, SessionInvalid, StiefelError
 from stiefel_agent.face import letters
 from stiefel_agent.face.console import event, say
-from stiefel_agent.machine import netdev, tunnel
+from stiefel_agent.machine import halting, netdev, tunnel
 from stiefel_agent.protocol.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
 from stiefel_agent.target import cable, keeper, nbd
 from stiefel_agent.target.cable import Cable, answers, silent
@@ -28,13 +27,12 @@ WITHHELD_SECONDS = 60
 """How long a laptop may say that it knows no such session: connections of an earlier try take a while to end."""
 RESTART_SECONDS = 60
 """How long the reason can be read before the desktop starts anew."""
-RB_AUTOBOOT = 0x01234567
-"""reboot(2)"""
 KEEPALIVE_SECONDS = 10
 """How often the laptop hears of a silent target: it must know where to send, and that somebody is there."""
 
 SLEEP_CONF = "[Sleep]\nAllowSuspend=no\nAllowHibernation=no\nAllowSuspendThenHibernate=no\nAllowHybridSleep=no\n"
 RUN_SYSTEMD = Path("/run/systemd")
+COMMAND_LINE = Path("/proc/cmdline")
 HUNG_TASKS = Path("/proc/sys/kernel/hung_task_timeout_secs")
 
 
@@ -177,8 +175,11 @@ def insist(step: Callable[[], T], wait: Callable[[float], object], *, debug: boo
         wait(RETRY_SECONDS)
 
 
-def attach(session: Session, *, debug: bool) -> None:
-    """Go through the steps of a session; returns when /dev/nbd0 is there and its keeper runs."""
+def attach(session: Session, *, debug: bool, restarts: bool = True) -> None:
+    """Go through the steps of a session; returns when /dev/nbd0 is there and its keeper runs.
+
+    restarts: whether the desktop restarts by itself when the laptop says that the session is over.
+    """
     start = time.monotonic()
     load_modules(session)
     if session.wireguard is None:
@@ -187,7 +188,7 @@ def attach(session: Session, *, debug: bool) -> None:
         insist(lambda: find_laptop(session, way), way.wait, debug=debug)
         connections = insist(lambda: attach_disk(session, way), way.wait, debug=debug)
         leave_word(session)
-        keeper.start(session, way, DEVICE_INDEX, connections)
+        keeper.start(session, way, DEVICE_INDEX, connections, restarts=restarts)
     seconds = f"{time.monotonic() - start:.1f}"
     event("attached", device=f"/dev/nbd{DEVICE_INDEX}", interface=LINK, seconds=seconds)
 
@@ -208,16 +209,17 @@ def restart(seconds: float) -> None:
     """Start the desktop anew after a while: nothing is mounted yet, so nothing can be lost."""
     say(f"This desktop restarts in {seconds:.0f} s. Start it from the stick again.")
     time.sleep(seconds)
-    ctypes.CDLL(None).reboot(RB_AUTOBOOT)
+    halting.restart()
 
 
 def main() -> int:
     """Attach. What cannot succeed is said, and the desktop restarts; with stiefel.debug the first failure is 1."""
-    debug = "stiefel.debug" in Path("/proc/cmdline").read_text().split()
+    words = COMMAND_LINE.read_text().split()
+    debug = "stiefel.debug" in words
     if sys.stderr.isatty():
         letters.enlarge(sys.stderr.fileno())
     try:
-        attach(read_session(), debug=debug)
+        attach(read_session(), debug=debug, restarts="stiefel.when_lost=wait" not in words)
     except (StiefelError, OSError) as error:
         say(str(error))
         if not debug:

@@ -14,15 +14,16 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 
-from stiefel_agent.errors import DiskWithheld, StiefelError
-from stiefel_agent.machine import netdev, storage_daemon, wireguard
+from stiefel_agent.errors import StiefelError
+from stiefel_agent.machine import halting, netdev, storage_daemon, wireguard
 from stiefel_agent.machine.genl import Announcements, GenericNetlink
 from stiefel_agent.machine.rtnl import Interface
 from stiefel_agent.protocol.session import KEEPER, TUNNEL, Session
 from stiefel_agent.protocol.supply import Supply
 from stiefel_agent.target import ear, nbd
+from stiefel_agent.target.asking import Asking
 from stiefel_agent.target.cable import Cable, answers
-from stiefel_agent.target.links import Act, Event, State, after
+from stiefel_agent.target.links import OVER, Act, Event, State, after
 from stiefel_agent.target.notes import Notebook
 from stiefel_agent.target.voice import Voice
 
@@ -39,7 +40,12 @@ TRIED_SECONDS = 10.0
 """How long an interface on which nobody answered is left alone."""
 HANDSHAKE_SECONDS = 100.0
 """After a longer cut the tunnel begins anew: its keys are old (120 s to 180 s), and it asks every 5 s only."""
-UNKNOWN_SECONDS = 60.0
+ASK_SECONDS = 5.0
+"""How often it asks whether the session is over while all seems well: a laptop behind a switch dies without a sign."""
+RESTART_SECONDS = 60.0
+"""How long a person can read that the session is over before the desktop restarts ..."""
+COUNTDOWN = (60.0, 30.0, 10.0)
+"""... and when they are told so; the first is RESTART_SECONDS."""
 SAY_SECONDS, REMIND_SECONDS = 3.0, 60.0
 """When the person at the desktop hears that the laptop is not reached, and how often again."""
 
@@ -92,16 +98,21 @@ def abort(connection: socket.socket) -> None:
 class Keeper:
     """The edge of links.py: sees what happens, and does what is to be done."""
 
-    def __init__(self, session: Session, way: Cable, connections: Connections, deaths: Announcements) -> None:
+    def __init__(
+        self, session: Session, way: Cable, connections: Connections, deaths: Announcements, *, restarts: bool
+    ) -> None:
+        """`restarts`: whether the desktop restarts by itself when the session is over."""
         self._session, self._way, self._connections, self._deaths = session, way, connections, deaths
+        self._restarts = restarts
+        self._asking = Asking(session.over)
         self._voice, self._notebook = Voice(), Notebook()
         self._ear = ear.Ear(session)
         self._supply: Supply | None = None
         self.state = State.WELL
         self._since = time.monotonic()
-        self._said_at = self._ticked = 0.0
+        self._said_at = self._ticked = self._asked_at = 0.0
         self._in_vain = 0
-        self._unknown_since: float | None = None
+        self._countdown = list(COUNTDOWN)
         self._known = {one.index for one in way.candidates()}
         self._tried: dict[int, float] = {}
         self._newcomer: Interface | None = None
@@ -127,10 +138,15 @@ class Keeper:
 
     def _wait(self) -> None:
         """Wait for something to happen; not longer than a tick while the laptop is not reached."""
-        sources: list[netdev.LinkEvents | Announcements | ear.Ear] = [*self._way.events, self._deaths, self._ear]
-        select.select(sources, [], [], None if self.state is State.WELL else TICK_SECONDS)
+        sources: list[netdev.LinkEvents | Announcements | ear.Ear | Asking]
+        sources = [*self._way.events, self._deaths, self._ear, self._asking]
+        select.select(sources, [], [], self._patience())
         for source in self._way.events:
             source.drain()
+
+    def _patience(self) -> float:
+        """Return for how long nothing need be done; also how often the laptop is asked whether all is over."""
+        return ASK_SECONDS if self.state is State.WELL else TICK_SECONDS
 
     def _seen(self) -> Iterator[Event]:
         """Yield what has happened; each is looked at when those before it are dealt with."""
@@ -138,7 +154,10 @@ class Keeper:
             if command == nbd.NBD_CMD_LINK_DEAD:
                 self._connections.dead += 1
                 yield Event.CONNECTION_LOST
+        if self._asking.heard():
+            yield Event.OVER
         link = self._way.link()
+        self._ask(link)
         carried = bool(link and link.up and link.carrier)
         if not carried:
             yield Event.CARRIER_LOST
@@ -150,6 +169,12 @@ class Keeper:
             self._ticked = time.monotonic()
             yield Event.TICK
 
+    def _ask(self, link: Interface | None) -> None:
+        now = time.monotonic()
+        if link and link.carrier and self.state is not State.OVER and now - self._asked_at >= self._patience():
+            self._asked_at = now
+            self._asking.ask(link.index)
+
     def _happen(self, event: Event) -> None:
         """Go through the table; what an act leads to comes after it."""
         waiting = [event]
@@ -157,7 +182,7 @@ class Keeper:
             before = self.state
             step = after(before, waiting.pop(0))
             self.state = step.state
-            if self.state is not before and State.WELL in (before, self.state):
+            if self.state is not before and {before, self.state} & {State.WELL, State.OVER}:
                 self._changed()
             self._notebook.moved_to(self.state)
             for act in step.acts:
@@ -170,9 +195,11 @@ class Keeper:
                 waiting += [result] if result else []
 
     def _changed(self) -> None:
-        """The laptop is not reached any more, or is again."""
+        """The laptop is not reached any more, or is again, or has said that all is over."""
         now = time.monotonic()
-        if self.state is State.WELL:
+        if self.state is State.OVER:
+            self._voice.event("session_over", seconds=round(now - self._since, 1), restarts=self._restarts)
+        elif self.state is State.WELL:
             self._voice.event("link_back", seconds=round(now - self._since, 1))
             if self._said_at:
                 self._voice.tell(f"the laptop is reached again after {duration(now - self._since)}: your work goes on")
@@ -196,18 +223,30 @@ class Keeper:
     def _speak(self) -> None:
         """Tell the person at the desktop that the laptop is not reached: soon, then every minute."""
         now = time.monotonic()
-        if self.state is State.WELL or now - self._since < SAY_SECONDS or now - self._said_at < REMIND_SECONDS:
-            return
         if self.state is State.OVER:
-            self._voice.tell(
-                "the laptop does not know this session any more: what was not saved is lost. Restart this desktop"
-            )
-        else:
+            self._part(now)
+        elif (
+            self.state is not State.WELL and now - self._since >= SAY_SECONDS and now - self._said_at >= REMIND_SECONDS
+        ):
             missing = "Is the cable in?" if self.state is State.CUT else "Is the laptop still on?"
             self._voice.tell(
                 f"the laptop is not reached since {duration(now - self._since)}: your work waits. {missing}"
             )
-        self._said_at = now
+            self._said_at = now
+
+    def _part(self, now: float) -> None:
+        """Say that there is no way back, and what comes now: a restart, or whatever the person does."""
+        if not self._restarts:
+            if not self._said_at or now - self._said_at >= REMIND_SECONDS:
+                self._said_at = now
+                self._voice.tell(f"{OVER} Switch this desktop off, and start it from the stick again")
+            return
+        left = self._since + RESTART_SECONDS - now
+        if self._countdown and left <= self._countdown[0]:
+            seconds = self._countdown.pop(0)
+            self._voice.tell(f"{OVER} This desktop restarts in {seconds:.0f} s; start it from the stick again")
+        elif left <= 0:
+            halting.restart()
 
     def _lately(self, interface: Interface) -> bool:
         """Say whether nobody answered on an interface a moment ago."""
@@ -276,12 +315,8 @@ class Keeper:
     def _dial(self) -> Event:
         try:
             self._connections.replace()
-        except DiskWithheld:
-            self._unknown_since = self._unknown_since or time.monotonic()
-            return Event.UNKNOWN if time.monotonic() - self._unknown_since >= UNKNOWN_SECONDS else Event.UNANSWERED
         except (StiefelError, OSError):
             return self._nobody()
-        self._unknown_since = None
         return Event.CONNECTED
 
     def _nobody(self) -> Event:
@@ -304,12 +339,15 @@ def duration(seconds: float) -> str:
     )
 
 
-def start(session: Session, way: Cable, index: int, sockets: list[socket.socket]) -> None:
-    """Start the keeper of /dev/nbd<index>, in the namespace that the caller is in; KEEPER says its number."""
+def start(session: Session, way: Cable, index: int, sockets: list[socket.socket], *, restarts: bool) -> None:
+    """Start the keeper of /dev/nbd<index>, in the namespace that the caller is in; KEEPER says its number.
+
+    restarts: whether the desktop restarts by itself when the session is over.
+    """
     connections = Connections(session.without_keys(), way.outside, index, sockets)
     with way.outdoors():
         deaths = Announcements(way.outside.group("nbd", "nbd_mc_group"))
-    keeper = Keeper(session.without_keys(), way, connections, deaths)
+    keeper = Keeper(session.without_keys(), way, connections, deaths, restarts=restarts)
     child = os.fork()
     if child == 0:
         try:

@@ -10,6 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+OVER = (
+    "this session is over: the laptop was switched off or restarted, or the session was ended there. "
+    "What was not yet saved on its disk is lost."
+)
+"""What State.OVER means, to the person in front of it."""
+
 
 class State(StrEnum):
     """How the laptop's disk is reached."""
@@ -23,7 +29,7 @@ class State(StrEnum):
     DIALLING = "dialling"
     """The laptop answers, but connections are dead."""
     OVER = "over"
-    """The laptop does not know this session any more."""
+    """The laptop has said that this session is over: there is no way back."""
 
 
 class Event(StrEnum):
@@ -42,8 +48,8 @@ class Event(StrEnum):
     """Unanswered several times in a row."""
     CONNECTED = "connected"
     """All connections live."""
-    UNKNOWN = "unknown"
-    """The laptop has said for long that it knows no such export."""
+    OVER = "over"
+    """The laptop has said that this session is over; nobody else can say so."""
     TICK = "tick"
     """A second has passed."""
 
@@ -86,7 +92,10 @@ TABLE: Mapping[tuple[State, Event], Step] = {
     (State.DIALLING, Event.TICK): Step(State.DIALLING, (Act.DIAL,)),
     (State.DIALLING, Event.CONNECTED): Step(State.WELL),
     (State.DIALLING, Event.NOBODY): Step(State.PROVING, (Act.PROVE,)),
-    (State.DIALLING, Event.UNKNOWN): Step(State.OVER),
+    (State.WELL, Event.OVER): Step(State.OVER),
+    (State.CUT, Event.OVER): Step(State.OVER),
+    (State.PROVING, Event.OVER): Step(State.OVER),
+    (State.DIALLING, Event.OVER): Step(State.OVER),
 }
 
 

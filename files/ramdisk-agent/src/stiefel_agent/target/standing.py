@@ -12,10 +12,8 @@ from stiefel_agent.face import report, status
 from stiefel_agent.face.report import Complaint, Cut, Report, Role, Traffic
 from stiefel_agent.machine import gauge, netns
 from stiefel_agent.protocol.session import LINK, TUNNEL
-from stiefel_agent.target.links import State
+from stiefel_agent.target.links import OVER, State
 from stiefel_agent.target.notes import NOTES, Notes, boottime, parse
-
-OVER = "the laptop does not know this session any more: what was not saved is lost. Restart this desktop"
 
 
 def look(root: Path = Path("/"), now: float | None = None, name: str = "") -> Report:

@@ -47,7 +47,7 @@ class Voice:
     def _write(self, device: str, text: str) -> None:
         """Write what a device takes at once; one whose reader has stopped it (Ctrl-S) goes without."""
         with suppress(OSError):
-            flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
             terminal = os.open(f"1/root/dev/{device}", flags, dir_fd=self._proc)
             try:
                 os.write(terminal, text.encode())
