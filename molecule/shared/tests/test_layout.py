@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,16 @@ def test_an_adapter_that_comes_late_is_not_there_at_the_start_but_its_slot_and_i
     assert "-netdev dgram,id=cable" in told
     assert "pcie-root-port" in told
     assert "netdev=cable" not in told
+
+
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="not installed: qemu-system-x86")
+@pytest.mark.parametrize("model", ["", "e1000e", "virtio-net-pci"])
+def test_qemu_starts_a_desktop_whose_adapter_has_a_slot_of_its_own(tmp_path, model):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    machine = Machine("desktop", tmp_path, tmp_path, port, "laptop.link")
+    machine.start(Spec(2, Firmware.BIOS, 1, 128, model, 60, nic_pluggable=True), ["-accel", "tcg"])
+    machine.stop()
 
 
 def test_two_adapters_may_have_one_address():

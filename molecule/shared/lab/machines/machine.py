@@ -28,7 +28,7 @@ PUT_SECONDS = 600
 INSTALL_SECONDS = 900
 SCREEN_SECONDS = 2.0
 ON_USB = "bus=usb.0"
-SLOT, ADAPTER = "slot", "adapter"
+SLOT, ADAPTER = "cable-slot", "cable-adapter"  # no properties of the devices: QEMU wants names of their own
 DRIVE, DRIVE_SERIAL = "drive", "STIEFEL-DRIVE-1"
 CHORDS = {" ": "spc", "-": "minus", ";": "semicolon", ":": "shift-semicolon", "/": "slash", ">": "shift-dot"}
 CHORDS |= {".": "dot", "=": "equal", "$": "shift-4", "*": "shift-8", "&": "shift-7", "|": "shift-backslash"}

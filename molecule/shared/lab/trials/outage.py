@@ -45,4 +45,5 @@ class Outages:
         facts: dict[str, Any] = asdict(count) | {"seconds until a whole round": round(seconds, 1)}
         self.result.facts[after] = facts
         self.result.check(f"after {after}: input and output go on", count.errors == 0)
-        self.figures |= dict.fromkeys(rows, f"{seconds:.1f} s after {after}")
+        if count.errors == 0:
+            self.figures |= dict.fromkeys(rows, f"{seconds:.1f} s after {after}")
