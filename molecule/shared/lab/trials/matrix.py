@@ -37,6 +37,14 @@ machines are is in [testing.md](testing.md); LUKS in the lab has a small argon2i
 |---|---|---|---|---|
 """
 
+FOOT = """
+The passphrase of an encrypted laptop is asked for at the desktop, in letters that are read from some metres away, and again
+until it is right. Here the desktop has started by UEFI; the lines above the question are there because the lab's laptops are
+not `quiet`:
+
+![The desktop's screen: Please unlock disk nvme0n1p3_crypt](images/passphrase-uefi.png)
+"""
+
 
 def _seen() -> dict[str, str]:
     """The verdicts so far, by the row's name."""
@@ -60,7 +68,7 @@ def page(seen: dict[str, str], before: str) -> str:
     for row in ROWS.values():
         pair = " | ".join(cells(row))
         text += f"| {pair} | {seen.get(row.name) or said.get(pair, 'not tried yet')} |\n"
-    return text
+    return text + FOOT
 
 
 def cells(row: Row) -> tuple[str, ...]:
