@@ -104,6 +104,7 @@ def test_qemu_starts_a_desktop_whose_adapter_has_a_slot_of_its_own(tmp_path, mod
         port = free.getsockname()[1]
     machine = Machine("desktop", tmp_path, tmp_path, port, "laptop.link")
     machine.start(Spec(2, Firmware.BIOS, 1, 128, model, 60, nic_pluggable=True), ["-accel", "tcg"])
+    machine.pause()  # it answers: all its devices are there
     machine.stop()
 
 

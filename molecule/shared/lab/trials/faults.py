@@ -34,7 +34,6 @@ echo MODULES=dep | sudo tee /etc/initramfs-tools/conf.d/driver-policy
 echo 'grub-efi-amd64 grub2/update_nvram boolean true' | sudo debconf-set-selections
 sudo apt-get -q update && {INSTALL} install --no-install-recommends mdadm efibootmgr
 {INSTALL} install --reinstall grub-efi-amd64 shim-signed
-sudo update-initramfs -u
 sudo udevadm trigger --action=add --subsystem-match=block --settle
 """
 """What an evening of upgrades does in a target: an initramfs made for "this" hardware, boot loaders, assembly."""
