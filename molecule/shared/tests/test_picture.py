@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import pytest
+from lab.machines import picture
 from lab.machines.picture import BLACK_BELOW, Picture
 from lab.machines.shell import LabError
 
@@ -50,3 +51,13 @@ def test_it_is_saved_as_png(tmp_path):
     assert struct.unpack(">IIBBBBB", chunks[b"IHDR"]) == (2, 3, 8, 2, 0, 0, 0)
     rows = zlib.decompress(chunks[b"IDAT"])
     assert rows == b"".join(b"\0" + pixels[row : row + 6] for row in (0, 6, 12))
+
+
+def test_a_machine_too_busy_to_read_sees_no_words_and_looks_again(tmp_path, monkeypatch):
+    """Seen at a load of fourteen: a session that went well ended because its reader took a minute."""
+    reader = tmp_path / "tesseract"
+    reader.write_text("#!/bin/sh\nexec sleep 60\n")
+    reader.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(picture, "READ_SECONDS", 0.2)
+    assert Picture(8, 8, bytes(192)).text() == ""

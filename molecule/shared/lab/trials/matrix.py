@@ -38,9 +38,8 @@ machines are is in [testing.md](testing.md); LUKS in the lab has a small argon2i
 """
 
 FOOT = """
-The passphrase of an encrypted laptop is asked for at the desktop, in letters that are read from some metres away, and again
-until it is right. Here the desktop has started by UEFI; the lines above the question are there because the lab's laptops are
-not `quiet`:
+The passphrase of an encrypted laptop is asked for at the desktop, in letters that are read from some metres away.
+Here the desktop has started by UEFI; the lines above the question come from the lab's laptops not being `quiet`:
 
 ![The desktop's screen: Please unlock disk nvme0n1p3_crypt](images/passphrase-uefi.png)
 """
