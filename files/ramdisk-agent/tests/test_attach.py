@@ -61,6 +61,12 @@ def namespace():
     finally:
         for name in made:
             run("ip", "netns", "delete", name)
+            inner_name(name).unlink(missing_ok=True)
+
+
+def inner_name(desktop):
+    """Return where a desktop's own namespace gets its name: mounted where `ip netns exec` is, and gone with it."""
+    return Path(f"/tmp/{desktop}-inner")
 
 
 @pytest.fixture
@@ -91,9 +97,7 @@ def plug_in_cable(machine, end):
 
 
 def find_laptop(desktop):
-    # Mounted in the mount namespace that `ip netns exec` makes, and gone with it.
-    home = f"/tmp/{desktop}-inner"
-    command = ["ip", "netns", "exec", desktop, sys.executable, "-c", FIND_LAPTOP, home]
+    command = ["ip", "netns", "exec", desktop, sys.executable, "-c", FIND_LAPTOP, str(inner_name(desktop))]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -29,7 +29,6 @@ from subprocess import PIPE
 from nbd_kernel import Disk, Driver
 from waiting import SECONDS, wait_for
 
-from stiefel_agent.errors import DiskUnreachable
 from stiefel_agent.machine import netdev
 from stiefel_agent.protocol.keys import Key, serialise
 from stiefel_agent.protocol.session import IN_INITRD, parse
@@ -240,7 +239,7 @@ class Terminal:
 class Laptop(Machine):
     """The laptop in server mode: a disk, a bundle, keys, and the server agent as its unit starts it."""
 
-    def __init__(self, folder, keys, *, sector=512, words="", **settings):
+    def __init__(self, folder, name, keys, *, sector=512, words="", **settings):
         """`sector`: bytes of a logical sector of its disk; `words`: on its targets' command line; `settings`: what
         autokexec tells the server.
         """
@@ -257,14 +256,14 @@ class Laptop(Machine):
         files = {
             "nftables.conf": FIREWALL.read_text(),
             "stiefel/key.json": serialise(keys),
-            "stiefel/serial": "anna's own",
+            "stiefel/serial": f"{document['laptop']}'s own",
             "stiefel/server.json": json.dumps(document),
             "stiefel/bundle/vmlinuz": os.urandom(100_001),
             "stiefel/bundle/initrd.img": os.urandom(400_000),
             "stiefel/bundle/cmdline": f"root=UUID=1 stiefel.role=target {words}\n",
             "stiefel/bundle/kernel-version": "6.12\n",
         }
-        super().__init__("laptop", folder, files, terminal=self.terminal.path, disk=self.disk)
+        super().__init__(name, folder, files, terminal=self.terminal.path, disk=self.disk)
 
     @property
     def record(self):
@@ -294,13 +293,13 @@ class Laptop(Machine):
         self.kill(SERVER, then)
 
     def refuse(self, call):
-        """Let one call of systemctl fail, or with "hang " before it never end."""
+        """Let one call of systemctl fail; with "hang " before it never end, with "ignore " only seem to work."""
         with (self.folder / "run/refusals").open("a") as file:
             file.write(call + "\n")
 
     @contextmanager
     def refuses(self, call):
-        """Let a call of systemctl fail within the block, however often."""
+        """Do the same to every such call within the block."""
         refusals = self.folder / "run/refusals"
         refusals.write_text(f"{call}\n" * 1000)
         yield
@@ -386,17 +385,6 @@ class Desktop(Machine):
         connection, offered = self.inside(lambda: nbd.dial(*there), self._cable())
         return Disk(offered.size, offered.flags, [connection])
 
-    def redial(self):
-        """Return the disk again, as soon as the laptop takes a new connection."""
-
-        def once():
-            try:
-                return self.dial()
-            except DiskUnreachable:
-                return None
-
-        return wait_for(once, "the laptop takes a new connection")
-
     def connect(self, port):
         """Return a connection to a port of the laptop, from where the target's own would come."""
         host = self.session().server_host
@@ -443,7 +431,7 @@ def _output(*command):
 
 
 class Bench:
-    """One laptop, one cable, as many desktops as a test wants. A context manager."""
+    """One cable, and on it as many laptops and desktops as a test wants. A context manager."""
 
     def __init__(self):
         self.key = Key.generate("stick")
@@ -459,9 +447,9 @@ class Bench:
     def __exit__(self, *_):
         self._stack.close()
 
-    def laptop(self, **settings):
-        """Start the laptop, and wait until its server listens."""
-        laptop = Laptop(Path(tempfile.mkdtemp(dir=self._folder)), [self.key], **settings)
+    def laptop(self, name="laptop", **settings):
+        """Start a laptop, and wait until its server listens."""
+        laptop = Laptop(Path(tempfile.mkdtemp(dir=self._folder)), name, [self.key], **settings)
         self._stack.callback(laptop.off)
         self.cable.plug(laptop)
         laptop.run("systemctl", "start", SERVER)

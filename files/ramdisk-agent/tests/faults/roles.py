@@ -20,16 +20,10 @@ from pathlib import Path
 
 from stiefel_agent import cli
 from stiefel_agent.client import client
-from stiefel_agent.machine import firmware, genl, kexec, link, netdev, power
+from stiefel_agent.machine import firmware, genl, kexec, link, netdev, power, wireguard
 from stiefel_agent.server import feed
 from stiefel_agent.server import power as judge
-from stiefel_agent.target import attach, ear, nbd, release
-
-try:
-    from stiefel_agent.machine import wireguard
-    from stiefel_agent.target import cable, keeper
-except ImportError:  # not yet in this tree
-    cable = keeper = wireguard = None
+from stiefel_agent.target import attach, cable, ear, keeper, nbd, release
 
 KERNEL = "/run/kernel.sock"
 HOLD = Path("/run/hold")
@@ -75,9 +69,8 @@ def driver(command, sockets=(), **facts):
     return kernel
 
 
-def connect(*arguments):
+def connect(_netlink, index, offered, _block_size, sockets):
     """Hand the negotiated sockets over, and make what the driver would show."""
-    index, offered, _block_size, sockets = [one for one in arguments if not isinstance(one, genl.GenericNetlink)][:4]
     device, shown = Path(f"/dev/nbd{index}"), Path(f"/sys/block/nbd{index}")
     device.touch()
     shown.mkdir(exist_ok=True)
@@ -122,13 +115,12 @@ def main():
     feed.READ_SECONDS = feed.WORRIED_SECONDS = 0.0  # nobody announces what a test writes there
     judge.GRACE_SECONDS = 2.0
     ear.shut_down = lambda: Path("/run/shut-down").touch()
-    if keeper:
-        cable.HARDWARE.add("veth")
-        nbd.reconfigure = lambda _netlink, _index, sockets: driver("reconfigure", sockets).close()
-        genl.GenericNetlink.group = lambda *_: 0
-        keeper.Announcements = Announcements
-        wireguard.set_endpoint = set_endpoint
-        keeper.COUNTDOWN, keeper.RESTART_SECONDS = (3.0, 2.0, 1.0), 3.0  # nobody reads it here
+    cable.HARDWARE.add("veth")
+    nbd.reconfigure = lambda _netlink, _index, sockets: driver("reconfigure", sockets).close()
+    genl.GenericNetlink.group = lambda *_: 0
+    keeper.Announcements = Announcements
+    wireguard.set_endpoint = set_endpoint
+    keeper.COUNTDOWN, keeper.RESTART_SECONDS = (3.0, 2.0, 1.0), 3.0  # nobody reads it here
     release.flush = lambda disk: None
     attach.COMMAND_LINE = Path("/run/cmdline")
     attach.HUNG_TASKS = Path("/run/hung_task_timeout_secs")  # the kernel's own is the host's, too

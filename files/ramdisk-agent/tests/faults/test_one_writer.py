@@ -73,10 +73,11 @@ def test_another_desktop_with_the_same_stick_does_not_take_over_what_was_lost(be
     other.hears("in use by tower")
 
 
-def test_nobody_gets_the_disk_while_the_session_before_is_not_closed_for_certain(bench):
+@pytest.mark.parametrize("fault", ["", "ignore "], ids=["fails", "lies"])
+def test_nobody_gets_the_disk_while_the_session_before_is_not_closed_for_certain(bench, fault):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     desktop.boots()
-    with laptop.refuses(f"stop {EXPORT}"):
+    with laptop.refuses(f"{fault}stop {EXPORT}"):
         laptop.terminal.press("ey")
         laptop.hears("event=not_fenced")
         heir = bench.desktop("heir")
@@ -95,3 +96,21 @@ def test_an_export_that_fails_is_cleared_away_and_tried_again(bench):
     assert failed
     assert "event=exported" not in before
     assert "event=exported desktop=tower" in after
+
+
+def test_each_of_two_laptops_with_one_key_serves_one_desktop_and_goes_home_with_it(bench):
+    laptops = bench.laptop(), bench.laptop("other", laptop="bert")
+    desktops = bench.desktop("tower"), bench.desktop("heir")
+    for desktop in desktops:
+        desktop.boots().write(0, desktop.name.encode().ljust(512))
+    served = {desktop.name: laptop for desktop in desktops for laptop in laptops if is_of(laptop, desktop)}
+    assert set(served) == {"tower", "heir"}
+    assert served["tower"] is not served["heir"]
+    for desktop in desktops:
+        assert desktop.releases() == 0
+        served[desktop.name].hears(f"event=released desktop={desktop.name}")
+
+
+def is_of(laptop, desktop):
+    """Whether a desktop has written on this laptop's disk, and no other one has."""
+    return laptop.content(0, 512) == desktop.name.encode().ljust(512)

@@ -17,7 +17,7 @@ def goes_home(laptop, desktop):
     laptop.hears("the machine does: reboot")
 
 
-@pytest.mark.fault("F10", "F13")
+@pytest.mark.fault("F10", "F11", "F13")
 def test_a_session_goes_from_the_first_beacon_to_the_release(bench):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     disk = desktop.boots()
@@ -178,17 +178,14 @@ def test_a_stopped_terminal_stops_nothing(bench):
     goes_home(laptop, desktop)
 
 
-def test_an_nbdkit_that_is_killed_is_started_again(bench):
+@pytest.mark.fault("F2", "F4")
+def test_an_nbdkit_that_is_killed_is_started_again_and_costs_nothing(bench):
     laptop, desktop = bench.laptop(), bench.desktop("tower")
     with Load(desktop.boots()) as load:
         laptop.kill(EXPORT, signal.SIGKILL)
         load.ended()
-    assert not load.errors
+        load.goes_on()
     laptop.hears("event=export_restarted desktop=tower")
-    disk = desktop.redial()
-    disk.write(0, b"again" + bytes(507))
-    disk.flush()
-    assert disk.read(0, 512)[:5] == b"again"
     goes_home(laptop, desktop)
 
 

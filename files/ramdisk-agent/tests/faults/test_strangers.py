@@ -4,7 +4,7 @@ import socket
 from contextlib import suppress
 
 import pytest
-from bench import connected
+from bench import EXPORT, connected
 
 from stiefel_agent.errors import DiskRefused, DiskUnreachable
 from stiefel_agent.protocol.keys import Key
@@ -15,13 +15,29 @@ UDP = 17  # the seventh byte of an IPv6 packet (RFC 8200, next header)
 
 
 @pytest.mark.fault("F29")
-def test_an_export_of_any_other_name_is_refused(bench):
+def test_an_export_of_any_other_name_is_refused_in_words(bench):
     bench.laptop()
     desktop = bench.desktop()
     desktop.boots()
     for name in ("disk", "", "0" * 32):
-        with pytest.raises((DiskRefused, DiskUnreachable)):
+        with pytest.raises(DiskUnreachable, match="knows no such export"):
             desktop.dial(name)
+
+
+def test_a_disk_that_is_only_offered_with_tls_is_refused_in_words(bench):
+    """Nobody of ours does that; but a target must not try for ever what cannot succeed."""
+    laptop, desktop = bench.laptop(), bench.desktop()
+    desktop.receives()
+    session = desktop.session()
+    (laptop.folder / "run/psk").write_text("stiefel:" + "00" * 32 + "\n")
+    with laptop.refuses(f"start {EXPORT}"):
+        laptop.run("systemctl", "stop", EXPORT)
+        tls = ("--tls=require", "--tls-psk=/run/psk")
+        where = (f"--ipaddr={session.server_host}", f"--port={session.nbd.port}", "--pidfile=/run/nbdkit.pid")
+        laptop.run("nbdkit", *tls, *where, "file", laptop.disk)
+        attach = desktop.role("attach")
+        desktop.hears("it wants TLS")
+        attach.kill()
 
 
 def test_a_sessions_connections_are_limited_in_number(bench):

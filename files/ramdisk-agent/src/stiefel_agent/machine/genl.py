@@ -1,11 +1,9 @@
 """Generic netlink, as much as the drivers nbd and WireGuard need. Sources: linux/genetlink.h."""
 
-import socket
 import struct
 import sys
-from typing import Self
 
-from stiefel_agent.machine.netlink import Netlink, attribute, attributes, messages
+from stiefel_agent.machine.netlink import Ear, Netlink, attribute, attributes, messages
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 3
@@ -50,29 +48,14 @@ class GenericNetlink(Netlink):
         return self.ask(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attribute(CTRL_ATTR_FAMILY_NAME, name.encode() + b"\0"))
 
 
-class Announcements:
-    """What a generic netlink family announces to everybody: a context manager with a file descriptor for select."""
+class Announcements(Ear):
+    """What a generic netlink family announces to everybody."""
 
     def __init__(self, group: int) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_NETLINK, kind, NETLINK_GENERIC)
-        self._socket.bind((0, 0))
+        super().__init__(NETLINK_GENERIC)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """Return the file descriptor."""
-        return self._socket.fileno()
 
     def read(self) -> list[tuple[int, dict[int, bytes]]]:
         """Return command and attributes of what was announced since; what was lost in a flood is not there."""
-        try:
-            data = self._socket.recv(65536)
-        except OSError:
-            return []
-        return [(body[0], attributes(body[4:])) for _, _, body in messages(data) if len(body) >= 4]
+        bodies = [body for data in self.heard() for _, _, body in messages(data)]
+        return [(body[0], attributes(body[4:])) for body in bodies if len(body) >= 4]

@@ -4,10 +4,10 @@ import select
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 from stiefel_agent.errors import LinkFailed, TunnelFailed
 from stiefel_agent.machine import program
+from stiefel_agent.machine.netlink import Ear
 
 # linux/rtnetlink.h: groups of link changes and of IPv6 address changes
 RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
@@ -94,32 +94,19 @@ def socket_address(host: str, port: int) -> tuple[str, int, int, int]:
     return str(address), port, flow, scope
 
 
-class LinkEvents:
-    """The kernel's announcements of interface and IPv6 address changes: a context manager.
+class LinkEvents(Ear):
+    """The kernel's announcements of interface and IPv6 address changes.
 
     Open it before looking at the state, so that no change falls between the look and the wait.
     """
 
     def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.bind((0, RTMGRP_LINK | RTMGRP_IPV6_IFADDR))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """Return the file descriptor, for select."""
-        return self._socket.fileno()
+        super().__init__(socket.NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV6_IFADDR)
 
     def drain(self) -> None:
         """Forget the changes announced so far."""
-        with suppress(OSError):  # nothing left to read; or some were lost, which is a change as well
-            while True:
-                self._socket.recv(65536)
+        for _ in self.heard():
+            pass
 
     def wait(self, seconds: float) -> bool:
         """Wait for a change; False when there was none within the time."""

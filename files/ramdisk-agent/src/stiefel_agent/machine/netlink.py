@@ -1,5 +1,6 @@
 """Netlink's messages and sockets, as much as all families share. Sources: netlink(7), linux/netlink.h."""
 
+import errno
 import os
 import socket
 import struct
@@ -87,3 +88,33 @@ class Netlink:
                 if code:
                     raise OSError(-code, os.strerror(-code))
                 return answers
+
+
+class Ear:
+    """A netlink socket that only listens: a context manager with a file descriptor for select. It never blocks."""
+
+    def __init__(self, family: int, groups: int = 0) -> None:
+        """`groups`: the first 32 of the family's multicast groups, as bits (netlink(7))."""
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_NETLINK, kind, family)
+        self._socket.bind((0, groups))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._socket.fileno()
+
+    def heard(self) -> Iterator[bytes]:
+        """Yield what was announced so far; nothing (b"") in the place of what was lost in a flood."""
+        while True:
+            try:
+                yield self._socket.recv(65536)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    return
+                yield b""

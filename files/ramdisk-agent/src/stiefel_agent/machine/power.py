@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from stiefel_agent.machine.netlink import Ear
 
 SYS_POWER = Path("/sys/class/power_supply")
 NETLINK_KOBJECT_UEVENT, KERNEL_GROUP = 15, 1
@@ -84,33 +84,12 @@ def subsystem(message: bytes) -> str:
     )
 
 
-class Uevents:
+class Uevents(Ear):
     """The kernel's announcements of changed devices, without udev: for a selector."""
 
     def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, NETLINK_KOBJECT_UEVENT)
-        self._socket.bind((0, KERNEL_GROUP))
-
-    def __enter__(self) -> Uevents:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """Return the file descriptor, for select."""
-        return self._socket.fileno()
+        super().__init__(NETLINK_KOBJECT_UEVENT, KERNEL_GROUP)
 
     def about_power(self) -> bool:
-        """Take what was announced so far; say whether any of it was about a power supply."""
-        seen = False
-        with suppress(BlockingIOError):
-            while True:
-                try:
-                    seen |= subsystem(self._socket.recv(65536)) == "power_supply"
-                except OSError as error:
-                    if isinstance(error, BlockingIOError):
-                        raise
-                    seen = True  # some were lost (ENOBUFS): any may have been ours
-        return seen
+        """Take what was announced so far; say whether any of it was about a power supply, or may have been."""
+        return "power_supply" in [subsystem(message) if message else "power_supply" for message in self.heard()]

@@ -20,6 +20,7 @@ from stiefel_agent.protocol.handshake import (
     Send,
     ServerHandshake,
 )
+from stiefel_agent.server.ports import accepted
 
 IDLE_SECONDS, INTERVAL_SECONDS, PROBES = 4, 2, 3
 """A desktop that loses its power says no goodbye: keepalives notice it within 10 s (tcp(7)) ..."""
@@ -104,11 +105,9 @@ class Connections:
 
     def _accept(self, _: int) -> None:
         """Take a connection, driving out the oldest that has not come to an answer if there are too many."""
-        try:
-            connected, source = self._listener.accept()
-        except OSError:  # it went away again before we looked (accept(2))
+        if (caller := accepted(self._listener)) is None:
             return
-        connected.setblocking(False)
+        connected, source = caller
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, IDLE_SECONDS)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, INTERVAL_SECONDS)
@@ -118,7 +117,7 @@ class Connections:
         if len(unfinished) >= CONNECTIONS_LIMIT:
             self.close(unfinished[0])
         deadline = time.monotonic() + HELLO_SECONDS
-        connection = Connection(connected, source[0], ServerHandshake(self._challenges), deadline, iter(()))
+        connection = Connection(connected, source, ServerHandshake(self._challenges), deadline, iter(()))
         self._all.append(connection)
         self._selector.register(connected, selectors.EVENT_READ, lambda mask: self._pump(connection, mask))
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stiefel_agent.server.ports import accepted
+
 PORT = 61571
 CALLERS_LIMIT = 8
 CALLER_SECONDS = 5.0
@@ -74,14 +76,11 @@ class Releases:
         return [caller for caller in self._callers if not caller.judged]
 
     def _accept(self, _: int) -> None:
-        try:
-            connected, source = self._listener.accept()
-        except OSError:  # it went away again before we looked (accept(2))
+        if (called := accepted(self._listener)) is None:
             return
-        connected.setblocking(False)
         if len(callers := self._not_judged()) >= CALLERS_LIMIT:
             self._end(callers[0])
-        caller = Caller(connected, source[0], time.monotonic() + CALLER_SECONDS)
+        caller = Caller(*called, time.monotonic() + CALLER_SECONDS)
         self._callers.append(caller)
         self._listen_to(caller)
 

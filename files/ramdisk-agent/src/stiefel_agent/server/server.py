@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import socket
 import sys
 import time
 from collections import deque
@@ -25,12 +24,12 @@ from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import disk, firmware, link, netdev, program, tunnel
 from stiefel_agent.protocol.crypto import digest
 from stiefel_agent.protocol.discovery import Answerer, Datagram
-from stiefel_agent.protocol.handshake import CONNECTIONS_LIMIT, Asked
+from stiefel_agent.protocol.handshake import Asked
 from stiefel_agent.protocol.keys import Key, unlocked
 from stiefel_agent.protocol.meeting import PORT
 from stiefel_agent.protocol.messages import Busy, Challenge, Stage, displayable, new_export
 from stiefel_agent.protocol.over import Witness
-from stiefel_agent.server import beginning, export, memory, releases
+from stiefel_agent.server import beginning, export, memory, ports, releases
 from stiefel_agent.server.beginning import Beginning, Request
 from stiefel_agent.server.connections import Connection, Connections
 from stiefel_agent.server.errands import Errands
@@ -45,7 +44,7 @@ from stiefel_agent.server.way import Way
 BUNDLE_SECONDS = 900.0
 """How long a bundle may take: 100 MB at a tenth of a slow cable's speed."""
 TICK_SECONDS = 1.0
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 2.0
 UNFENCED = (State.STARTING, State.REPLACING, State.FENCING)
 """Something of an earlier session may be open: nobody is told yet that it is over."""
 RETURN_SECONDS = 30.0
@@ -76,7 +75,7 @@ class Server:
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
-        self._listener = stack.enter_context(_listen("::", PORT))
+        self._listener = stack.enter_context(ports.listening("::", PORT))
         self._errands = Errands(self._selector)
         self._feed = Feed(self._selector, stack, self._page.warn, beeps=settings.beeps)
         self._connections: Connections
@@ -356,7 +355,7 @@ class Server:
 
     def _hear_releases(self, address: str) -> None:
         confirmed = lambda: self._happen(Event.CONFIRMED)  # noqa: E731
-        self._releases = Releases(self._selector, _listen(address, releases.PORT), self._judge, confirmed)
+        self._releases = Releases(self._selector, ports.listening(address, releases.PORT), self._judge, confirmed)
 
     def _judge(self, line: bytes, source: str, verdict: Verdict) -> None:
         """Hear that the target is done: make sure that all it wrote is on the disk, and never forget it again."""
@@ -475,13 +474,6 @@ class Server:
         lasted = time.clock_gettime(time.CLOCK_BOOTTIME) - self._session.since
         desktop, quiet = self._session.facts.desktop, self._hearing.silent(now)
         self._page.serving(how_it_goes(desktop, lasted, moved, quiet, self._restarts))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening, non-blocking IPv6 TCP socket."""
-    listener = socket.create_server((host, port), family=socket.AF_INET6, backlog=CONNECTIONS_LIMIT)
-    listener.setblocking(False)
-    return listener
 
 
 def wait_for_disk(path: str) -> None:
