@@ -36,6 +36,7 @@ COMMON = [
     "python3",
     "systemd-sysv",
     "udev",
+    "umockdev",
     "wireguard-tools",
     "zstd",
 ]
