@@ -17,7 +17,7 @@ PACKAGES = {
     "demo": LAB,
     "test": (
         *LAB, *LAYOUTS, "cpio", "git", "iproute2", "libnbd-bin", "nbdkit", "nftables", "python3-pycryptodome",
-        "shellcheck", "wireguard-go", "wireguard-tools", "zstd",
+        "shellcheck", "strace", "wireguard-go", "wireguard-tools", "zstd",
     ),
 }  # fmt: skip
 """Debian packages that a command needs beside python3-venv. Roles install what they need themselves."""

@@ -72,7 +72,7 @@ FAULTS = (
     Fault(
         "F12",
         "The desktop is shut down while the laptop is out of reach",
-        "It says that the laptop was not reached, and switches off.",
+        "It waits half a minute for the cable, says that the laptop was not reached, and switches off.",
     ),
     Fault(
         "F13",
@@ -166,8 +166,7 @@ FAULTS = (
     Fault(
         "F36",
         "The laptop loses power in a session, and what it had not flushed is gone",
-        "The desktop says that the laptop is not reached, and waits.",
-        not_shown="that a session is over after the laptop's restart is not told to the target yet",
+        "The desktop says that the session is over as soon as the laptop runs again, and restarts after a minute.",
     ),
     Fault(
         "F37",

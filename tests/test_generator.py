@@ -57,5 +57,19 @@ def test_a_target_touches_neither_firmware_nor_its_variables(start: Callable[[st
     assert f"early/{unit}" in start("target")
 
 
+@pytest.mark.fault("F12")
+def test_a_target_has_a_unit_by_whose_end_the_keeper_sees_a_shutdown(
+    start: Callable[[str], set[str]], tmp_path: Path
+) -> None:
+    unit = "normal/stiefel-running.service"
+    assert unit in start("target")
+    wanted = tmp_path / "normal/multi-user.target.wants/stiefel-running.service"
+    assert wanted.resolve() == tmp_path / unit
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", tmp_path / unit], capture_output=True, text=True, check=False
+    )
+    assert "stiefel-running" not in done.stderr
+
+
 def test_the_laptop_itself_swaps_and_updates_as_ever(start: Callable[[str], set[str]]) -> None:
     assert start("laptop") == set()

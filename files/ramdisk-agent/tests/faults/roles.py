@@ -120,6 +120,7 @@ def main():
     genl.GenericNetlink.group = lambda *_: 0
     keeper.Announcements = Announcements
     wireguard.set_endpoint = set_endpoint
+    keeper.GIVE_UP_SECONDS = 1.0
     keeper.COUNTDOWN, keeper.RESTART_SECONDS = (3.0, 2.0, 1.0), 3.0  # nobody reads it here
     release.flush = lambda disk: None
     attach.COMMAND_LINE = Path("/run/cmdline")

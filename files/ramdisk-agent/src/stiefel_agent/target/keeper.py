@@ -25,6 +25,7 @@ from stiefel_agent.target.asking import Asking
 from stiefel_agent.target.cable import Cable, answers
 from stiefel_agent.target.links import OVER, Act, Event, State, after
 from stiefel_agent.target.notes import Notebook
+from stiefel_agent.target.running import Running
 from stiefel_agent.target.voice import Voice
 
 NAME = "stiefel-keeper"
@@ -46,6 +47,8 @@ RESTART_SECONDS = 60.0
 """How long a person can read that the session is over before the desktop restarts ..."""
 COUNTDOWN = (60.0, 30.0, 10.0)
 """... and when they are told so; the first is RESTART_SECONDS."""
+GIVE_UP_SECONDS = 25.0
+"""How long a shutdown waits for a laptop that is not reached. With ASK_SECONDS, for it to be noticed, that is 30 s."""
 SAY_SECONDS, REMIND_SECONDS = 3.0, 60.0
 """When the person at the desktop hears that the laptop is not reached, and how often again."""
 
@@ -104,7 +107,8 @@ class Keeper:
         """`restarts`: whether the desktop restarts by itself when the session is over."""
         self._session, self._way, self._connections, self._deaths = session, way, connections, deaths
         self._restarts = restarts
-        self._asking = Asking(session.over)
+        self._asking, self._running = Asking(session.over), Running()
+        self._down_since: float | None = None
         self._voice, self._notebook = Voice(), Notebook()
         self._ear = ear.Ear(session)
         self._supply: Supply | None = None
@@ -135,6 +139,7 @@ class Keeper:
                 self._happen(event)
             self._listen()
             self._speak()
+            self._end_in_vain()
 
     def _wait(self) -> None:
         """Wait for something to happen; not longer than a tick while the laptop is not reached."""
@@ -233,6 +238,22 @@ class Keeper:
                 f"the laptop is not reached since {duration(now - self._since)}: your work waits. {missing}"
             )
             self._said_at = now
+
+    def _end_in_vain(self) -> None:
+        """Switch the machine off when it is being shut down and cannot get on, for its root stands still (F12)."""
+        now = time.monotonic()
+        if not self._running.going_down() or self.state is State.WELL:
+            self._down_since = None
+        elif self._down_since is None:
+            self._down_since = now
+            self._voice.tell(
+                "this desktop is being shut down, and the laptop is not reached. "
+                f"It waits {GIVE_UP_SECONDS:.0f} s for the cable"
+            )
+        elif now - self._down_since >= GIVE_UP_SECONDS:
+            self._voice.event("given_up", seconds=round(now - self._down_since, 1))
+            self._voice.tell("the laptop was not reached: this desktop goes off now. What was not yet saved is lost")
+            halting.power_off()
 
     def _part(self, now: float) -> None:
         """Say that there is no way back, and what comes now: a restart, or whatever the person does."""
