@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stiefel_agent.protocol.discovery import PORT
+from stiefel_agent.protocol.meeting import PORT
 
 from stiefel_preflight.laptop import Firewall, Laptop
 from stiefel_preflight.report import Found, fact, mend

@@ -19,7 +19,7 @@ from stiefel_agent.laptop import autokexec, boot
 from stiefel_agent.laptop.tables import Crypt, crypttab
 from stiefel_agent.machine import disk, link, storage
 from stiefel_agent.machine.storage import Storage
-from stiefel_agent.protocol.discovery import PORT
+from stiefel_agent.protocol.meeting import PORT
 
 from stiefel_preflight.adapters import FIRMWARE
 from stiefel_preflight.laptop import Adapter, Drivers, Firewall, Kernels, Laptop, Luks, Machine
