@@ -39,7 +39,7 @@ sudo udevadm trigger --action=add --subsystem-match=block --settle
 """What an evening of upgrades does in a target: an initramfs made for "this" hardware, boot loaders, assembly."""
 SEEN = """
 lsblk --noheadings --nodeps --output NAME,SERIAL | grep DESKTOP- | sed 's/^/disk: /'
-swapon --show --noheadings | sed 's/^/swap: /'
+tail -n +2 /proc/swaps | sed 's/^/swap: /'
 grep '^md' /proc/mdstat | sed 's/^/array: /'
 sudo vgs --noheadings 2>&1 | tail -n +2 | sed 's/^/group: /'
 ls /sys/firmware/efi/efivars | sed 's/^/variable: /'
