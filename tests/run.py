@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,6 +20,9 @@ BUDGET_SECONDS = 80 * 60
 LONG_SCENARIOS = ("alternative", "attack", "benchmark", "crash", "everyday", "faults", "matrix", "person", "sessions")
 ONLY_WHEN_NAMED = ("soak", "faults", *(f"molecule {name}" for name in LONG_SCENARIOS))
 """Steps that would take a run beyond its time on an emulated machine: `./stiefel test alternative` runs them."""
+
+SIDE_BY_SIDE = 2
+"""How many steps run at the same time, of those that may: the smallest machine that runs us has two processors."""
 
 PROGRESS_SECONDS = 30
 """Between two lines that tell how far a step is: who looks on for an hour should see that it goes on."""
@@ -43,6 +47,8 @@ class Step:
     timeout: float = 300
     cleanup: tuple[str, ...] = ()
     """Run after a time-out, to end what the command left behind."""
+    alone: bool = False
+    """After all that may run side by side, and with nothing beside it."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,50 @@ class Result:
     seconds: float
 
 
+@dataclass
+class Children:
+    """The commands that run now."""
+
+    running: set["subprocess.Popen[bytes]"] = field(default_factory=set)
+
+    def start(self, step: Step, output: Path, progress: Path) -> "subprocess.Popen[bytes]":
+        """Start a step's command, in a session of its own."""
+        with output.open("wb") as log:
+            process = subprocess.Popen(
+                step.argv,
+                cwd=ROOT / step.cwd,
+                env=os.environ | {"STIEFEL_PROGRESS": str(progress)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.running.add(process)
+        return process
+
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        """End a command with all its children."""
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def end_all(self) -> None:
+        """End them all: whoever runs us does not want to wait any more."""
+        for process in list(self.running):
+            self.end(process)
+
+
+CHILDREN = Children()
+
+
 def python_folders(*folders: str) -> tuple[str, ...]:
     """Return those of the folders (relative to the project) that hold Python files."""
     return tuple(folder for folder in folders if any((ROOT / folder).rglob("*.py")))
+
+
+def mypy(name: str, *paths: str) -> Step:
+    """Return a check of types, with a cache that no other one writes at the same time."""
+    return Step(f"mypy {name}", ("mypy", "--strict", "--cache-dir", f".mypy_cache/{name}", *paths))
 
 
 def lint_steps() -> Iterator[Step]:
@@ -66,32 +113,34 @@ def lint_steps() -> Iterator[Step]:
     yield Step("yamllint", ("yamllint", "--strict", "."))
     yield Step("ansible-lint", ("ansible-lint", "--nocolor"), timeout=600)
     yield Step("ruff", ("ruff", "check", "."))
-    yield Step("mypy agent", ("mypy", "--strict", *python_folders(f"{AGENT}/src")[:1]))
-    yield Step("mypy project", ("mypy", "--strict", *python_folders("tests", f"{LAB}/lab")))
+    yield mypy("agent", *python_folders(f"{AGENT}/src"))
+    yield mypy("project", *python_folders("tests", f"{LAB}/lab"))
     python = (script for folder in ("roles/*/files", "plugins") for script in ROOT.glob(f"{folder}/**/*.py"))
-    scripts = sorted(str(script.relative_to(ROOT)) for script in python)
-    yield Step("mypy roles", ("mypy", "--strict", *scripts))
-    yield Step("mypy entry", ("mypy", "--strict", *python_folders("entry")))
+    yield mypy("roles", *sorted(str(script.relative_to(ROOT)) for script in python))
+    yield mypy("entry", *python_folders("entry"))
     yield Step("shellcheck", (sys.executable, "tests/check_shell.py"))
 
 
 def pytest_steps() -> Iterator[Step]:
-    """Yield the test suites that need no virtual machine; each folder brings its own settings."""
-    for cwd in (AGENT, LAB, "."):
-        if any((ROOT / cwd / "tests").glob("test_*.py")):
-            argv = ("pytest", "-q", "-rs", "--tb=short", "--durations=5", "tests")
-            yield Step(f"pytest {cwd}", argv, cwd=cwd, timeout=900)
+    """Yield the test suites that need no virtual machine, the longest first; each folder brings its own settings."""
+    argv = ("pytest", "-q", "-rs", "--tb=short", "--durations=5")
+    yield Step("pytest bench", (*argv, "tests/faults"), cwd=AGENT, timeout=1800)
+    yield Step("pytest .", (*argv, "tests"), timeout=900)
+    yield Step(f"pytest {AGENT}", (*argv, "tests", "--ignore=tests/faults"), cwd=AGENT, timeout=900)
+    yield Step(f"pytest {LAB}", (*argv, "tests"), cwd=LAB, timeout=900)
 
 
 def initrd_steps() -> Iterator[Step]:
     """Yield the builds of targets' initrds by the real tools; their root folders are made once, which takes minutes."""
-    yield Step("initrds", ("pytest", "-q", "-rs", "--tb=short", "tests"), cwd="roles/nbd_root", timeout=2400)
+    yield Step(
+        "initrds", ("pytest", "-q", "-rs", "--tb=short", "tests"), cwd="roles/nbd_root", timeout=2400, alone=True
+    )
 
 
 def soak_steps() -> Iterator[Step]:
     """Yield what takes a quarter of an hour and finds what a few thousand tries do not."""
     fuzz = ("env", f"STIEFEL_FUZZ={SOAK_DATAGRAMS}", "pytest", "-q", "tests/test_fuzz.py")
-    yield Step("soak", fuzz, cwd=AGENT, timeout=3600)
+    yield Step("soak", fuzz, cwd=AGENT, timeout=3600, alone=True)
 
 
 def scenario_steps() -> Iterator[Step]:
@@ -103,13 +152,14 @@ def scenario_steps() -> Iterator[Step]:
             ("molecule", "test", "-s", scenario),
             timeout=SCENARIO_SECONDS.get(scenario, 3900),
             cleanup=("molecule", "destroy", "-s", scenario),
+            alone=True,
         )
 
 
 def closing_steps() -> Iterator[Step]:
     """Yield what looks at the things that all the others have left behind."""
-    yield Step("faults", (sys.executable, "tests/fault_table.py"), timeout=1800)
-    yield Step("secrets", (sys.executable, "tests/check_secrets.py"))
+    yield Step("faults", (sys.executable, "tests/fault_table.py"), timeout=1800, alone=True)
+    yield Step("secrets", (sys.executable, "tests/check_secrets.py"), alone=True)
 
 
 def counts(step: Step, output: str, code: int) -> tuple[int, int, int]:
@@ -134,60 +184,56 @@ def last_line(*files: Path) -> str:
     return next((line for line in reversed(lines) if line), "")
 
 
-def wait(process: "subprocess.Popen[bytes]", step: Step, seconds: float, files: tuple[Path, ...]) -> int:
-    """Return the exit code, and tell what the step is at; one that takes too long is ended with all its children."""
+def wait(process: "subprocess.Popen[bytes]", step: Step, seconds: float, files: tuple[Path, ...]) -> str:
+    """Wait for a step's end, and tell what it is at; return why it had to be ended, nothing if it ended by itself."""
     start, told = time.monotonic(), ""
     while (left := start + seconds - time.monotonic()) > 0:
         try:
-            return process.wait(min(left, PROGRESS_SECONDS))
+            process.wait(min(left, PROGRESS_SECONDS))
         except subprocess.TimeoutExpired:
             if (now := last_line(*files)) != told:
-                print(f"   {time.monotonic() - start:5.0f} s  {now[:120]}", flush=True)
+                print(f"   {time.monotonic() - start:5.0f} s  {step.name}: {now[:120]}", flush=True)
                 told = now
-    if process.poll() is None:
-        print(f"   {step.name} took longer than {seconds:.0f} s: ended. It hangs, or there is no time left.")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if step.cleanup:
-            subprocess.run(step.cleanup, cwd=ROOT, check=False, timeout=120)
-        return 124
-    return process.returncode
+        else:
+            return ""
+    CHILDREN.end(process)
+    if step.cleanup:
+        subprocess.run(step.cleanup, cwd=ROOT, check=False, timeout=120)
+    return f"{step.name} took longer than {seconds:.0f} s: ended. It hangs, or there is no time left."
 
 
 def run(step: Step, deadline: float) -> Result:
-    """Run one step with its output in a log, and show the log's end when it fails."""
-    print(f"== {step.name}", flush=True)
+    """Run one step with its output in a log; then show what became of it, and the log's end when it failed."""
     log = LOGS / (re.sub(r"\W+", "-", step.name).strip("-") + ".log")
     progress = log.with_suffix(".progress")
     progress.unlink(missing_ok=True)
     start = time.monotonic()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            step.argv,
-            cwd=ROOT / step.cwd,
-            env=os.environ | {"STIEFEL_PROGRESS": str(progress)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        code = wait(process, step, min(step.timeout, deadline - start), (log, progress))
+    process = CHILDREN.start(step, log, progress)
+    ended = wait(process, step, min(step.timeout, deadline - start), (log, progress))
+    CHILDREN.running.discard(process)
     text = log.read_text(errors="replace")
-    passed, failed, skipped = counts(step, text, code)
-    if failed:
-        print("\n".join(f"   | {line}" for line in text.splitlines()[-TAIL_LINES:]))
-    report_skips(text)
+    passed, failed, skipped = counts(step, text, 1 if ended else process.returncode)
     seconds = time.monotonic() - start
     verdict = "FAILED" if failed else "ok"
-    print(f"   {verdict} in {seconds:.1f} s: {passed} passed, {failed} failed, {skipped} skipped")
+    lines = [f"== {step.name}", *([f"   {ended}"] if ended else [])]
+    lines += [f"   | {line}" for line in text.splitlines()[-TAIL_LINES:]] if failed else []
+    # Nobody should take a skipped check for a passed one.
+    lines += [f"   {line}" for line in text.splitlines() if line.startswith("SKIPPED")]
+    lines.append(f"   {verdict} in {seconds:.1f} s: {passed} passed, {failed} failed, {skipped} skipped")
+    print("\n".join(lines), flush=True)
     return Result(step, passed, failed, skipped, seconds)
 
 
-def report_skips(text: str) -> None:
-    """Name what was left out: nobody should take a skipped check for a passed one."""
-    for line in text.splitlines():
-        if line.startswith("SKIPPED"):
-            print(f"   {line}")
+def run_all(steps: list[Step], deadline: float) -> list[Result]:
+    """Run the steps, those that may side by side, then one by one those that may not; return the results in order."""
+    pool = ThreadPoolExecutor(SIDE_BY_SIDE)
+    try:
+        begun = {step: pool.submit(run, step, deadline) for step in steps if not step.alone}
+        done = {step: future.result() for step, future in begun.items()}
+        return [done[step] if step in done else run(step, deadline) for step in steps]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        CHILDREN.end_all()
 
 
 def is_chosen(step: Step, words: list[str]) -> bool:
@@ -204,7 +250,7 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help="run only the steps whose name contains one of these words")
     options = parser.parse_args()
     machines = () if options.fast else (*initrd_steps(), *scenario_steps())
-    steps = [*lint_steps(), *pytest_steps(), *soak_steps(), *machines, *closing_steps()]
+    steps = [*pytest_steps(), *lint_steps(), *soak_steps(), *machines, *closing_steps()]
     chosen = [step for step in steps if is_chosen(step, options.only)]
     if not chosen:
         parser.error(
@@ -212,7 +258,7 @@ def main() -> int:
         )
     LOGS.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + max([BUDGET_SECONDS, *(step.timeout for step in chosen)])
-    results = [run(step, deadline) for step in chosen]
+    results = run_all(chosen, deadline)
     for result in results:
         print(f"{'FAILED' if result.failed else 'ok':>7} {result.seconds:7.1f} s  {result.step.name}")
     if options.fast:

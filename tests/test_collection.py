@@ -103,9 +103,11 @@ def test_every_role_explains_itself(installed: Installed) -> None:
 
 def test_every_plugin_explains_itself(installed: Installed) -> None:
     for kind in ("filter", "callback"):
-        for plugin in sorted((ROOT / "plugins" / kind).glob("*.py")):
-            shown = installed.run("ansible-doc", f"--type={kind}", f"{NAME}.{plugin.stem}")
-            assert shown.returncode == 0, shown.stderr
+        names = [f"{NAME}.{plugin.stem}" for plugin in sorted((ROOT / "plugins" / kind).glob("*.py"))]
+        shown = installed.run("ansible-doc", f"--type={kind}", "--json", *names)
+        assert shown.returncode == 0, shown.stderr
+        told = json.loads(shown.stdout)
+        assert {name for name in names if told[name]["doc"]["short_description"]} == set(names)
 
 
 LOCAL_SANITY = (

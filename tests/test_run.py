@@ -1,10 +1,88 @@
-"""What a person sees while the checks run."""
+"""`./stiefel test`: what runs beside what, and what a person sees of it."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
+import pytest
+import run
 from run import last_line
+
+SECONDS = 60.0
+MEETS = """
+import sys, time
+from pathlib import Path
+own, other = map(Path, sys.argv[1:])
+own.touch()
+while not other.exists():
+    time.sleep(0.01)
+print(f"met {other.name}")
+"""
+"""A program: ends when another one runs at the same time."""
+
+
+@pytest.fixture(autouse=True)
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(run, "LOGS", tmp_path)
+    return tmp_path
+
+
+def python(name: str, program: str, *arguments: object, alone: bool = False, timeout: float = SECONDS) -> run.Step:
+    argv = (sys.executable, "-c", program, *(str(one) for one in arguments))
+    return run.Step(name, argv, alone=alone, timeout=timeout)
+
+
+def run_all(*steps: run.Step) -> list[run.Result]:
+    return run.run_all(list(steps), time.monotonic() + SECONDS)
+
+
+def test_steps_run_side_by_side_and_are_shown_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    meet = f"{MEETS}\nsys.exit(1)"  # what fails shows what it said
+    results = run_all(python("first", meet, one, two), python("second", meet, two, one))
+    assert [(result.step.name, result.failed) for result in results] == [("first", 1), ("second", 1)]
+    blocks = capsys.readouterr().out.split("== ")[1:]
+    assert {block.splitlines()[0]: block.splitlines()[1] for block in blocks} == {
+        "first": "   | met two",
+        "second": "   | met one",
+    }
+
+
+def test_a_step_that_must_be_alone_comes_when_all_others_are_done(tmp_path: Path) -> None:
+    note = "import sys, time; time.sleep(float(sys.argv[3])); open(sys.argv[1], 'a').write(sys.argv[2])"
+    notes = tmp_path / "notes"
+    alone, slow, quick = (
+        python("alone", note, notes, "a", 0, alone=True),
+        python("slow", note, notes, "s", 0.5),
+        python("quick", note, notes, "q", 0),
+    )
+    results = run_all(alone, slow, quick)
+    assert notes.read_text().endswith("a")
+    assert len(notes.read_text()) == 3
+    assert [result.step for result in results] == [alone, slow, quick]
+
+
+def test_a_step_that_hangs_is_ended_and_counts_as_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    hangs = python("hangs", "import time; time.sleep(3600)", timeout=0.2)
+    (result,) = run_all(hangs)
+    assert result.failed == 1
+    assert "hangs took longer than 0 s: ended" in capsys.readouterr().out
+
+
+def test_whoever_interrupts_the_run_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+
+    def interrupted(step: run.Step, deadline: float) -> run.Result:
+        process = run.CHILDREN.start(step, run.LOGS / "log", run.LOGS / "progress")
+        started.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(python("endless", "import time; time.sleep(3600)", alone=True))
+    assert not [process for process in run.CHILDREN.running if process.poll() is None]
+    assert started
 
 
 def test_what_is_told_of_a_long_step_is_the_newest_line_of_its_log_or_of_the_lab(tmp_path: Path) -> None:
