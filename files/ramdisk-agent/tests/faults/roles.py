@@ -21,7 +21,7 @@ from pathlib import Path
 from stiefel_agent import cli
 from stiefel_agent.client import client
 from stiefel_agent.machine import firmware, genl, kexec, link, netdev, power, wireguard
-from stiefel_agent.server import feed
+from stiefel_agent.server import feed, page
 from stiefel_agent.server import power as judge
 from stiefel_agent.target import attach, cable, ear, keeper, nbd, release
 
@@ -114,6 +114,7 @@ def main():
     power.SYS_POWER = Path("/run/power_supply")
     feed.READ_SECONDS = feed.WORRIED_SECONDS = 0.0  # nobody announces what a test writes there
     judge.GRACE_SECONDS = 2.0
+    page.QUIET_SECONDS = 2.0  # not three keepalives
     ear.shut_down = lambda: Path("/run/shut-down").touch()
     cable.HARDWARE.add("veth")
     nbd.reconfigure = lambda _netlink, _index, sockets: driver("reconfigure", sockets).close()

@@ -6,7 +6,7 @@ import base64
 import socket
 
 from stiefel_agent.errors import TunnelFailed
-from stiefel_agent.machine import netdev, program
+from stiefel_agent.machine import netdev, program, rtnl
 from stiefel_agent.protocol.session import TUNNEL
 
 PORT = 61572
@@ -109,6 +109,16 @@ def call(peer: str, address: str) -> None:
         raise TunnelFailed(f"wg set {TUNNEL}: {done.stderr.strip()}")
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as word:
         word.sendto(b"", (CLIENT_ADDRESS, _DISCARD))
+
+
+def hold_back(held: bool) -> None:
+    """Send nothing into the tunnel while no cable leads anywhere, so that TCP does not back off; see `rtnl`.
+
+    Without a tunnel nothing is done. Raises OSError.
+    """
+    with rtnl.Interfaces() as interfaces:
+        if tunnel := interfaces.find(TUNNEL):
+            (interfaces.hold_back if held else interfaces.let_go)(tunnel.index)
 
 
 def remove() -> None:

@@ -66,16 +66,20 @@ class Page:
                 self._screen.advise()
 
 
-def how_it_goes(desktop: str, seconds: float, moved: tuple[int, int] | None, quiet: float, restarts: int) -> str:
+def how_it_goes(
+    desktop: str, seconds: float, moved: tuple[int, int] | None, quiet: float, restarts: int, *, cable: bool
+) -> str:
     """Return who has the disk and for how long, in one sentence.
 
     `moved`: bytes received and sent, None without a tunnel. `quiet`: seconds without a byte from it. `restarts`: how
-    often nbdkit had to come again.
+    often nbdkit had to come again. `cable`: some adapter has a carrier.
     """
     text = f"{desktop} for {status.duration(seconds)}"
     if moved:
         text += f"; {moved[1] / 1e6:.0f} MB read, {moved[0] / 1e6:.0f} MB written"
-    if quiet > QUIET_SECONDS:
+    if not cable:
+        text += f"; the cable is out, and its work waits (nothing heard for {status.duration(quiet)})"
+    elif quiet > QUIET_SECONDS:
         text += f"; nothing heard of it for {status.duration(quiet)}: is the cable in?"
     if restarts:
         text += f"; nbdkit had to be started again ({restarts})"

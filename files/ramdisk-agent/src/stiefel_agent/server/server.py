@@ -88,6 +88,8 @@ class Server:
         """Who gets the disk when the one before is fenced off."""
         self._releases: Releases | None = None
         self._hearing = Hearing(encrypted=self._way.encrypted)
+        self._carrier = True
+        """Some cable leads somewhere."""
         self._nbdkit: int | None = None
         self._restarts = 0
         self._wrong: list[str] = []
@@ -389,8 +391,10 @@ class Server:
         interfaces = link.made_reachable()
         self._wire.follow(interfaces)
         self._hearing.link_changed()
+        self._carrier = any(one.carrier for one in interfaces)
         if self._state is State.SERVING:
             self._way.put_back()
+            self._way.hold_back(not self._carrier)
         self._show_links(interfaces)
 
     def _show_links(self, interfaces: list[link.Wired]) -> None:
@@ -473,7 +477,7 @@ class Server:
         self._hearing.listen(self._session, moved, now)
         lasted = time.clock_gettime(time.CLOCK_BOOTTIME) - self._session.since
         desktop, quiet = self._session.facts.desktop, self._hearing.silent(now)
-        self._page.serving(how_it_goes(desktop, lasted, moved, quiet, self._restarts))
+        self._page.serving(how_it_goes(desktop, lasted, moved, quiet, self._restarts, cable=self._carrier))
 
 
 def wait_for_disk(path: str) -> None:

@@ -93,6 +93,14 @@ class Way:
             return False  # no need to wait for a flush
         return not self.flush() and disk.sectors_written(self._settings.disk) == held.sectors
 
+    def hold_back(self, held: bool) -> None:
+        """Let the answers to the target wait, or go; without encryption they just go."""
+        try:
+            if self.encrypted:
+                tunnel.hold_back(held)
+        except OSError as error:
+            say(f"the tunnel could not be {'held back' if held else 'let go'}: {error.strerror}")
+
     def put_back(self) -> None:
         """Give the tunnel back what was taken from it."""
         if not self.encrypted:
