@@ -33,7 +33,8 @@ class Page:
         self._screen.start(self._serve, detail)
 
     def home(self, detail: str) -> None:
-        """The laptop restarts."""
+        """The laptop restarts: nothing is left to be done by a person."""
+        self._screen.advise()
         self._screen.start(self._home, detail)
 
     def warn(self, notice: str, fresh: bool) -> None:
