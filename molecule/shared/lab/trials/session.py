@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..machines.bench import DESKTOP, LOGIN_SECONDS, USUAL_PC, Bench, Pc
+from ..machines.bench import DESKTOP, LAPTOP, LOGIN_SECONDS, USUAL_PC, Bench, Pc
 from ..machines.console import Console
 from ..machines.machine import Firmware, Machine
 from ..machines.shell import LabError, process_of, say
@@ -25,6 +25,9 @@ from .watch import BEACON, CALLED, LAPTOP_LOGIN, LOAD, LOCKED, MOVE, RELEASED, S
 # Who follows a session from outside reads its progress, as long as the process lives.
 ON_THE_CONSOLE = (MOVE[0], LOAD[2])
 """What the laptop's own system says on its console: that it moves, that its disk is attached."""
+DARK_BY_NATURE = {("power_on", DESKTOP), ("released", DESKTOP), ("desktop_off", LAPTOP)}
+"""The desktop's firmware has not begun, its system is switching it off; the laptop restarts through its firmware."""
+DARK_SECONDS, DARK_STEP = 15.0, 0.5
 PROGRESS, PIDFILE = "progress.log", "session.pid"
 
 
@@ -130,8 +133,22 @@ class Session:
         for machine in (self.laptop, self.desktop):
             if machine.pid is not None:
                 file = self.folder / "screenshots" / f"{len(self.report.seconds):02d}-{moment}-{machine.name}.png"
-                machine.screenshot(file)
-                self.report.screenshots.append(str(file.relative_to(self.folder)))
+                picture = machine.screenshot(file)
+                name = str(file.relative_to(self.folder))
+                self.report.screenshots.append(name)
+                if (moment, machine.name) not in DARK_BY_NATURE:
+                    self.report.checks[f"not black: {name}"] = not picture.is_black or self._lights_up(machine, file)
+
+    @staticmethod
+    def _lights_up(machine: Machine, file: Path) -> bool:
+        """Whether a screen that was black, as between two graphics drivers, soon is not: then that is its picture."""
+        deadline = time.monotonic() + DARK_SECONDS
+        while machine.pid is not None and time.monotonic() < deadline:
+            if not (picture := machine.picture()).is_black:
+                picture.save(file)
+                return True
+            time.sleep(DARK_STEP)  # a screen tells nobody that it changes
+        return False
 
 
 def wait_for_moment(folder: Path, moment: str) -> str:
