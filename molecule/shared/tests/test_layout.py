@@ -157,6 +157,24 @@ def test_the_page_says_what_was_seen_and_what_was_not(tmp_path, monkeypatch):
     assert page.count("not tried yet") == len(ROWS) - 3
 
 
+def test_a_refusal_is_read_as_ansible_folds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "SEEN", tmp_path / "matrix.json")
+    monkeypatch.setattr(matrix, "PAGE", tmp_path / "compatibility.md")
+    said = tmp_path / "refusal.txt"
+    said.write_text("msg: '/ needs 2\n    disks (vda, vdb). Nothing was\n    changed.'\n")
+    matrix.matrix_refused(argparse.Namespace(row="lvm-on-two-disks", said=said))
+    assert (tmp_path / "compatibility.md").read_text().count("| refused: ") == 1
+    said.write_text("/ needs 2 disks (vda, vdb).\n")
+    with pytest.raises(LabError, match="does not say"):
+        matrix.matrix_refused(argparse.Namespace(row="lvm-on-two-disks", said=said))
+
+
+def test_a_boot_loader_that_reads_kernels_from_the_esp_has_room_for_them():
+    assert LAYOUTS["unified"].esp_mib > LAYOUTS["plain"].esp_mib
+    assert (environment("unified")["LOADER"], environment("systemd-boot")["LOADER"]) == ("uki", "bls")
+    assert "systemd-boot" not in LAYOUTS["plain"].packages
+
+
 def test_a_row_that_fails_is_noted_in_words_without_colours(tmp_path, monkeypatch):
     monkeypatch.setattr(matrix, "SEEN", tmp_path / "matrix.json")
     monkeypatch.setattr(matrix, "PAGE", tmp_path / "compatibility.md")

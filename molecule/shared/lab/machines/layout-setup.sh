@@ -1,8 +1,9 @@
 #!/bin/sh
 # Moves the lab's laptop onto another layout: layout_image.py runs it inside a copy of the plain laptop's root folder.
-# Environment: INITRAMFS, PACKAGES, FSTAB, CRYPTTAB (as in the initramfs), CRYPTTAB_KEPT (as on the laptop),
-# ROOT_DEVICE, ROOT_UUID, ROOT_TYPE (mkfs's word), GRUB_FS (GRUB's word), ABSTRACTION (GRUB's word, may be empty),
-# BOOT_UUID (where /boot is), SUBVOLUME (of / within its filesystem, may be empty), KERNEL_ARGS.
+# Environment: INITRAMFS, LOADER (grub, or kernel-install's word for systemd-boot's layout: bls, uki), PACKAGES, FSTAB,
+# CRYPTTAB (as in the initramfs), CRYPTTAB_KEPT (as on the laptop), ROOT_DEVICE, ROOT_UUID, ROOT_TYPE (mkfs's word),
+# GRUB_FS (GRUB's word), ABSTRACTION (GRUB's word, may be empty), BOOT_UUID (where /boot is), SUBVOLUME (of / within
+# its filesystem, may be empty), KERNEL_ARGS.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
@@ -11,6 +12,13 @@ write() { # write FILE: standard input becomes the file
     cat > "$1"
 }
 
+if [ "$LOADER" != grub ]; then
+    # The EFI system partition is a folder yet: bootctl and kernel-install want a filesystem of its own.
+    export SYSTEMD_ESP_PATH=/boot/efi SYSTEMD_RELAX_ESP_CHECKS=1
+    mount -t tmpfs esp /boot/efi
+    echo "root=UUID=$ROOT_UUID ro $KERNEL_ARGS" | write /etc/kernel/cmdline
+    echo "layout=$LOADER" | write /etc/kernel/install.conf
+fi
 apt-get -qq update
 # shellcheck disable=SC2086 # a list of words
 INITRD=No apt-get -qq install --no-install-recommends $PACKAGES
@@ -39,12 +47,13 @@ case $INITRAMFS in
 esac
 echo "$CRYPTTAB_KEPT" | write /etc/crypttab
 
-# update-grub asks about the disk below the filesystem: answer for it, this once.
-for tool in grub-probe grub-mkrelpath; do
-    path=$(command -v "$tool")
-    mv "$path" "$path.real"
-done
-write /usr/sbin/grub-probe <<EOF
+install_grub() {
+    # update-grub asks about the disk below the filesystem: answer for it, this once.
+    for tool in grub-probe grub-mkrelpath; do
+        path=$(command -v "$tool")
+        mv "$path" "$path.real"
+    done
+    write /usr/sbin/grub-probe <<EOF
 #!/bin/sh
 case "\$*" in
     *=device*/boot*) [ "$BOOT_UUID" = "$ROOT_UUID" ] && echo $ROOT_DEVICE || echo /dev/disk/by-uuid/$BOOT_UUID ;;
@@ -57,24 +66,40 @@ case "\$*" in
     *) exit 1 ;;
 esac
 EOF
-write /usr/bin/grub-mkrelpath <<EOF
+    write /usr/bin/grub-mkrelpath <<EOF
 #!/bin/sh
 for path; do :; done
 path=\${path%/}
 [ "$BOOT_UUID" = "$ROOT_UUID" ] || path=\${path#/boot}
 echo "${SUBVOLUME:+/$SUBVOLUME}\$path"
 EOF
-chmod 755 /usr/sbin/grub-probe /usr/bin/grub-mkrelpath
-update-grub
-mv /usr/sbin/grub-probe.real /usr/sbin/grub-probe
-mv /usr/bin/grub-mkrelpath.real /usr/bin/grub-mkrelpath
-rm -rf /dev/disk /dev/mapper "$ROOT_DEVICE"
-
-prefix=${SUBVOLUME:+/$SUBVOLUME}/boot/grub
-[ "$BOOT_UUID" = "$ROOT_UUID" ] || prefix=/grub
-write /boot/efi/EFI/debian/grub.cfg <<EOF
+    chmod 755 /usr/sbin/grub-probe /usr/bin/grub-mkrelpath
+    update-grub
+    mv /usr/sbin/grub-probe.real /usr/sbin/grub-probe
+    mv /usr/bin/grub-mkrelpath.real /usr/bin/grub-mkrelpath
+    prefix=${SUBVOLUME:+/$SUBVOLUME}/boot/grub
+    [ "$BOOT_UUID" = "$ROOT_UUID" ] || prefix=/grub
+    write /boot/efi/EFI/debian/grub.cfg <<EOF
 search.fs_uuid $BOOT_UUID root
 set prefix=(\$root)'$prefix'
 configfile \$prefix/grub.cfg
 EOF
+}
+
+leave_grub() { # systemd-boot's package and its hooks have put everything else in place
+    # Debian protects a signed boot loader from being removed by mistake.
+    apt-get -qq purge --allow-remove-essential \
+        grub-efi-amd64 grub-efi-amd64-signed grub-efi-amd64-bin grub2-common grub-common shim-signed
+    rm -rf /boot/grub
+    cp -a /boot/efi /tmp/esp
+    umount /boot/efi
+    rm -rf /boot/efi
+    mv /tmp/esp /boot/efi
+}
+
+case $LOADER in
+    grub) install_grub ;;
+    *) leave_grub ;;
+esac
+rm -rf /dev/disk /dev/mapper "$ROOT_DEVICE"
 rm -f /etc/resolv.conf

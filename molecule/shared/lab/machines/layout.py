@@ -16,6 +16,8 @@ PASSPHRASE = "stiefel"
 """Opens every encrypted laptop of the lab; typed on QEMU's American keyboard."""
 MIB = 1 << 20
 ESP_MIB, BOOT_MIB, ROOT_MIB, SWAP_MIB, HOME_MIB = 64, 384, 3072, 128, 256
+ESP_WITH_KERNELS_MIB = 384
+"""For boot loaders that read nothing else: kernel and initrd of one version, and room for the next."""
 FETCHED = ["kexec-tools", "python3-pycryptodome", "wireguard-tools"]
 """What site.yml would fetch. An emulated laptop takes two minutes to install it; the plain laptop begins without it."""
 ROOT_SUBVOLUME = "@rootfs"
@@ -28,6 +30,14 @@ class Bus(StrEnum):
     NVME = "nvme"  # nvme0n1
     SATA = "sata"  # sda
     MMC = "mmc"  # mmcblk0
+
+
+class Loader(StrEnum):
+    """What starts the laptop's kernel."""
+
+    GRUB = "grub"
+    SYSTEMD_BOOT = "bls"  # kernel-install's word for its layout: entries of the Boot Loader Specification, type 1
+    UNIFIED = "uki"  # the same for unified kernel images, type 2, which systemd-boot starts as well
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Layout:
     what: str
     """For people, as docs/compatibility.md says it."""
     initramfs: str = "initramfs-tools"
+    loader: Loader = Loader.GRUB
     filesystem: str = "ext4"
     """Of the root: ext4, xfs, or btrfs with subvolumes for / and /home."""
     encrypted: bool = False
@@ -96,8 +107,15 @@ class Layout:
             "btrfs-progs": self.filesystem == "btrfs",
             "xfsprogs": self.filesystem == "xfs",
             "plymouth": self.plymouth,
+            "systemd-boot": self.loader is not Loader.GRUB,
+            "systemd-ukify": self.loader is Loader.UNIFIED,
         }
         return [package for package, needed in wanted.items() if needed] + FETCHED
+
+    @property
+    def esp_mib(self) -> int:
+        """How large the EFI system partition is."""
+        return ESP_MIB if self.loader is Loader.GRUB else ESP_WITH_KERNELS_MIB
 
     @property
     def partition_names(self) -> list[str]:
@@ -160,6 +178,8 @@ LAYOUTS = {
         Layout("sectors-4096", "ext4 on a disk with sectors of 4096 bytes", sector_bytes=4096),
         Layout("sata", "ext4 on a SATA disk (sda)", bus=Bus.SATA),
         Layout("mmc", "ext4 on eMMC or an SD card (mmcblk0)", bus=Bus.MMC),
+        Layout("systemd-boot", "ext4; systemd-boot with entries of its own", loader=Loader.SYSTEMD_BOOT),
+        Layout("unified", "ext4; systemd-boot with unified kernel images", loader=Loader.UNIFIED),
         Layout("lvm-on-two-disks", "a volume group on two disks", lvm=True, boot_apart=True, disks=2),
         Layout(
             "random-key-swap",

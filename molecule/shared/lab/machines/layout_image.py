@@ -15,7 +15,6 @@ from .image import ESP_MIB as BASE_ESP_MIB
 from .image import Image, laptop_image, run_inside
 from .layout import (
     BOOT_MIB,
-    ESP_MIB,
     HOME_MIB,
     MIB,
     PASSPHRASE,
@@ -97,6 +96,7 @@ def _environment(layout: Layout, uuids: Uuids) -> dict[str, str]:
     return {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "INITRAMFS": layout.initramfs,
+        "LOADER": layout.loader,
         "PACKAGES": " ".join(layout.packages),
         "FSTAB": _fstab(layout, uuids),
         "CRYPTTAB": "\n".join([*([f"{opened},initramfs"] if opened else []), extra]).strip(),
@@ -186,7 +186,7 @@ class _Workshop:
 
     def _esp(self) -> Path:
         """The EFI system partition; its mount point stays."""
-        file, content = volumes.sparse_file(self.folder / "esp.part", ESP_MIB), self.root / "boot/efi"
+        file, content = volumes.sparse_file(self.folder / "esp.part", self.layout.esp_mib), self.root / "boot/efi"
         volumes.fat(file, self.uuids.esp, content, self.layout.sector_bytes)
         _empty(content)
         return file

@@ -39,9 +39,12 @@ machines are is in [testing.md](testing.md); LUKS in the lab has a small argon2i
 
 FOOT = """
 The passphrase of an encrypted laptop is asked for at the desktop, in letters that are read from some metres away.
-Here the desktop has started by UEFI; the lines above the question come from the lab's laptops not being `quiet`:
+Here the desktop has started by UEFI, and below it by BIOS; the lines above the question come from the lab's laptops not
+being `quiet`:
 
-![The desktop's screen: Please unlock disk nvme0n1p3_crypt](images/passphrase-uefi.png)
+![The desktop's screen, by UEFI: Please unlock disk nvme0n1p3_crypt](images/passphrase-uefi.png)
+
+![The desktop's screen, by BIOS: Please unlock disk nvme0n1p3_crypt](images/passphrase-bios.png)
 """
 
 
@@ -153,7 +156,8 @@ def _root_uuid(bench: Bench) -> str:
 
 def matrix_refused(options: argparse.Namespace) -> None:
     """Note a laptop that was refused; the file has what was said, which must be the row's reason."""
-    row, said = ROWS[options.row], options.said.read_text()
+    row = ROWS[options.row]
+    said = " ".join(options.said.read_text().split())  # Ansible folds its lines
     if "Nothing was changed" not in said or not re.search(row.refused, said):
         raise LabError(f"row {row.name}: the refusal does not say {row.refused!r}:\n{said[-2000:]}")
     note(row, f"refused: {row.because}")

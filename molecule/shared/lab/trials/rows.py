@@ -54,6 +54,8 @@ ROWS = {
         Row("sata", "sata", adapter="vmxnet3"),
         Row("mmc", "mmc", late=True),
         Row("dracut", "dracut", adapter="usb"),
+        Row("systemd-boot", "systemd-boot", adapter="virtio"),
+        Row("unified", "unified", Firmware.BIOS),
         Row("secure-boot", "plain", Firmware.SECURE),
         Row("plain-bios", "plain", Firmware.BIOS, "usb"),
         Row(
