@@ -109,6 +109,7 @@ class Layout:
             "plymouth": self.plymouth,
             "systemd-boot": self.loader is not Loader.GRUB,
             "systemd-ukify": self.loader is Loader.UNIFIED,
+            "systemd-boot-efi": self.loader is Loader.UNIFIED,  # the stub that a unified image begins with
         }
         return [package for package, needed in wanted.items() if needed] + FETCHED
 
