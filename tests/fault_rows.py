@@ -191,7 +191,7 @@ FAULTS = (
     Fault(
         "F41",
         "An adapter hangs: it has a carrier, and nothing comes through",
-        "The work stands still; the adapter is taken down and up, and others have their turn.",
+        "The work stands still for about 40 s: the adapter is taken down and up, then begins anew as if plugged in.",
     ),
     Fault(
         "F42",

@@ -32,6 +32,8 @@ from stiefel_agent.protocol.session import Nbd, Release, Session
 from stiefel_agent.target import attach, cable, keeper
 cable.HARDWARE = {{"veth"}}
 keeper.PATIENCE = 2
+keeper.SILENT_SECONDS = keeper.TRIED_SECONDS = 1.0
+keeper.ASK_SECONDS = 0.5
 session = Session("52:54:00:00:00:02", "fe80::1", None, Nbd(10809, "disk", 4, 512), Release(61571, "ab" * 32))
 
 class Voice:
@@ -50,7 +52,14 @@ class Notebook:
 
     moved_to = failed = lambda *_: None
 
-keeper.Voice, keeper.Notebook = Voice, Notebook
+class Rebinding:
+    def busy(self):
+        return False
+
+    def begin(self, link):
+        print("rebound", link.name, flush=True)
+
+keeper.Voice, keeper.Notebook, keeper.Rebinding = Voice, Notebook, Rebinding
 keeper.halting.restart = keeper.halting.power_off = lambda: print("off", flush=True)
 way = cable.Cable(session, Path(sys.argv[1]))
 attach.insist(lambda: attach.find_laptop(session, way), way.wait, debug=False)
@@ -138,6 +147,22 @@ def test_an_adapter_that_is_plugged_in_again_carries_on_under_any_name_and_mac(m
     plug_in(desktop, "enp1s0", laptop, "lap1", "62:e9:00:00:00:07")
     assert "enp1s0" in hear(kept, "plugged_over")
     hear(kept, "link_back")
+
+
+@pytest.mark.fault("F41")
+@needs_root
+def test_an_adapter_that_hangs_with_a_carrier_is_rebound_once_and_goes_on_when_something_comes_through(machines, kept):
+    _, laptop = machines
+    run("ip", "-n", laptop, "address", "flush", "dev", "lap0")
+    hear(kept, "link_lost")
+    hear(kept, "rebound")
+    assert "though its cable has a signal" in hear(kept, "told")
+    power(laptop, "lap0")
+    for line in iter(kept.stdout.readline, ""):
+        assert not line.startswith("rebound")
+        if line.startswith("link_back"):
+            return
+    pytest.fail("the keeper ended before the link was back")
 
 
 @needs_root

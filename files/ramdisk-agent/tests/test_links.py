@@ -51,6 +51,18 @@ def test_where_nobody_answers_another_interface_has_its_turn():
     assert way(Event.NEWCOMER, state=state) == (State.PROVING, [Act.PLUG_OVER, Act.LET_GO, Act.PROVE])
 
 
+@pytest.mark.fault("F41")
+def test_an_adapter_through_which_nothing_comes_is_taken_down_and_up_and_then_from_its_driver():
+    assert way(Event.SILENT, Event.UNANSWERED, Event.NOBODY, Event.CARRIER, Event.NOBODY_AGAIN) == (
+        State.CUT,
+        [Act.PROVE, Act.HOLD_BACK, Act.SHAKE, Act.LET_GO, Act.PROVE, Act.HOLD_BACK, Act.REBIND],
+    )
+
+
+def test_silence_alone_is_no_trouble_if_the_laptop_answers():
+    assert way(Event.SILENT, Event.ANSWERED) == (State.WELL, [Act.PROVE])
+
+
 @pytest.mark.parametrize("state", State)
 def test_only_the_laptops_own_word_ends_a_session_and_it_does_wherever_the_keeper_stands(state):
     ends = {event for event in Event if after(state, event).state is State.OVER}

@@ -32,6 +32,7 @@ outside.set_up(outside.find("two").index)
 outside.move(outside.find("one").index, there, "stiefellink")
 assert outside.find("one") is None
 link = inside.find("stiefellink")
+assert (link.bus, link.device) == ("", "")  # no hardware is behind it
 assert (link.up, link.kind, link.ethernet) == (False, "veth", True)
 inside.set_up(link.index)
 assert inside.find("stiefellink").up

@@ -6,6 +6,7 @@ Numbers: linux/rtnetlink.h, if_link.h, if_addr.h, pkt_sched.h.
 import errno
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 
 from stiefel_agent.machine.netlink import (
@@ -29,6 +30,7 @@ RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_NEWQDISC, 
     37,
 )
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER, IFLA_INFO_KIND = 1, 3, 18, 28, 33, 1
+IFLA_STATS64, IFLA_PARENT_DEV_NAME, IFLA_PARENT_DEV_BUS_NAME = 23, 56, 57
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
 RTA_DST, RTA_OIF, TCA_KIND, TCA_OPTIONS = 1, 4, 1, 2
 IFF_UP, ARPHRD_ETHER = 1, 1
@@ -47,6 +49,12 @@ class Interface:
     carrier: bool
     ethernet: bool
     kind: str
+    received: int = 0
+    """Packets, since it is there."""
+    bus: str = ""
+    """Where its hardware is found below /sys/bus: `usb`, `pci` ..."""
+    device: str = ""
+    """... and its name there: `1-2:1.0`, `0000:02:00.0`."""
 
 
 def decode(body: bytes) -> Interface:
@@ -56,13 +64,20 @@ def decode(body: bytes) -> Interface:
     info = attributes(found.get(IFLA_LINKINFO, b""))
     return Interface(
         index=index,
-        name=found.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"),
+        name=_text(found, IFLA_IFNAME),
         mac=found.get(IFLA_ADDRESS, b"").hex(":"),
         up=bool(flags & IFF_UP),
         carrier=found.get(IFLA_CARRIER, b"\0") != b"\0",
         ethernet=kind == ARPHRD_ETHER,
-        kind=info.get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace"),
+        kind=_text(info, IFLA_INFO_KIND),
+        received=int.from_bytes(found.get(IFLA_STATS64, b"")[:8], sys.byteorder),
+        bus=_text(found, IFLA_PARENT_DEV_BUS_NAME),
+        device=_text(found, IFLA_PARENT_DEV_NAME),
     )
+
+
+def _text(found: dict[int, bytes], kind: int) -> str:
+    return found.get(kind, b"").rstrip(b"\0").decode(errors="replace")
 
 
 def _link(index: int, flags: int = 0, change: int = 0) -> bytes:

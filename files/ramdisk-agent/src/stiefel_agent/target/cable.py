@@ -25,7 +25,7 @@ ANSWER_SECONDS = 6.0
 HARDWARE = {""}
 """Kinds of interface (rtnl.Interface.kind) that a cable can be plugged into; tests add veth."""
 
-DEFAULTS = {"disable_ipv6": 0, "addr_gen_mode": 1, "accept_dad": 0, "accept_ra": 0, "keep_addr_on_down": 1}
+DEFAULTS = {"disable_ipv6": 0, "addr_gen_mode": 1, "accept_dad": 0, "accept_ra": 0}
 """What an interface gets that comes into the namespace (ip-sysctl): only the addresses that we give it, at once."""
 
 
@@ -114,11 +114,19 @@ class Cable:
             link = self.link()
             if link is None:
                 raise LinkFailed(f"{interface.name} vanished")
-            self.inner.set_up(link.index)
-            # The session's own address: without encryption the laptop lets in no other.
-            self.inner.add_address(link.index, netdev.eui64_address(self._session.mac), 64)
+            self._switch_on(link)
         except OSError as error:
             raise LinkFailed(f"{interface.name}: {error.strerror}") from error
+
+    def _switch_on(self, link: Interface) -> None:
+        """Switch the interface on, with the session's own address: without encryption the laptop lets in no other."""
+        self.inner.set_up(link.index)
+        self.inner.add_address(link.index, netdev.eui64_address(self._session.mac), 64)
+
+    def shake(self, link: Interface) -> None:
+        """Switch the interface off and on. Its address goes with it: `keep_addr_on_down` keeps global ones only."""
+        self.inner.set_down(link.index)
+        self._switch_on(link)
 
     def unplug(self, name: str) -> None:
         """Give the interface back to those outside, under its old name; it may be gone. Raises LinkFailed."""

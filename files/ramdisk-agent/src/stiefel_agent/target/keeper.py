@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from stiefel_agent.errors import StiefelError
 from stiefel_agent.machine import halting, netdev, storage_daemon, wireguard
 from stiefel_agent.machine.genl import Announcements, GenericNetlink
+from stiefel_agent.machine.rebind import Rebinding
 from stiefel_agent.machine.rtnl import Interface
 from stiefel_agent.protocol.session import KEEPER, TUNNEL, Session
 from stiefel_agent.protocol.supply import Supply
@@ -39,6 +40,10 @@ PATIENCE = 6
 """So many questions in vain, and another interface has its turn."""
 TRIED_SECONDS = 10.0
 """How long an interface on which nobody answered is left alone."""
+SILENT_SECONDS = 12.0
+"""How long nothing may come in by a cable with a carrier: the laptop keeps the tunnel alive every 10 s."""
+REBIND_SECONDS = 300.0
+"""How often at most one device is taken from its driver: nobody may be there for hours."""
 HANDSHAKE_SECONDS = 100.0
 """After a longer cut the tunnel begins anew: its keys are old (120 s to 180 s), and it asks every 5 s only."""
 ASK_SECONDS = 5.0
@@ -119,6 +124,9 @@ class Keeper:
         self._countdown = list(COUNTDOWN)
         self._known = {one.index for one in way.candidates()}
         self._tried: dict[int, float] = {}
+        self._shaken: set[int] = set()
+        self._rebinding, self._rebound = Rebinding(), dict[str, float]()
+        self._received, self._received_at = (0, 0), time.monotonic()
         self._newcomer: Interface | None = None
         self._index = link.index if (link := way.link()) else 0
         self._do: dict[Act, Callable[[], Event | None]] = {
@@ -126,6 +134,7 @@ class Keeper:
             Act.LET_GO: self._let_go,
             Act.PLUG_OVER: self._plug_over,
             Act.SHAKE: self._shake,
+            Act.REBIND: self._rebind,
             Act.PROVE: self._prove,
             Act.DIAL: self._dial,
         }
@@ -168,6 +177,8 @@ class Keeper:
             yield Event.CARRIER_LOST
         elif link and not self._lately(link):
             yield Event.CARRIER
+        if link and self._silent(link):
+            yield Event.SILENT
         if self.state is State.CUT and self._look_around():
             yield Event.NEWCOMER
         if time.monotonic() - self._ticked >= TICK_SECONDS:
@@ -274,6 +285,13 @@ class Keeper:
         tried = self._tried.get(interface.index)
         return tried is not None and time.monotonic() - tried < TRIED_SECONDS
 
+    def _silent(self, link: Interface) -> bool:
+        """Say whether nothing has come in for a while."""
+        now = time.monotonic()
+        if self._received != (link.index, link.received):
+            self._received, self._received_at = (link.index, link.received), now
+        return now - self._received_at >= SILENT_SECONDS
+
     def _look_around(self) -> Interface | None:
         """Look for another interface with a carrier: a new one, or one that nobody uses."""
         outer = self._way.outer
@@ -324,14 +342,28 @@ class Keeper:
         """Take an interface on which nobody answers down and up, and leave it alone for a while."""
         if link := self._way.link():
             self._tried[link.index] = time.monotonic()
-            self._way.inner.set_down(link.index)
-            self._way.inner.set_up(link.index)
+            self._shaken.add(link.index)
+            self._way.shake(link)
+
+    def _rebind(self) -> None:
+        """Take the link's device from its driver and give it back; too soon again, only take it down and up."""
+        link, now = self._way.link(), time.monotonic()
+        if not link or self._rebinding.busy() or now - self._rebound.get(link.device, -REBIND_SECONDS) < REBIND_SECONDS:
+            self._shake()
+            return
+        self._rebound[link.device] = self._tried[link.index] = now
+        self._voice.event("rebinding", bus=link.bus or "none", device=link.device or "none")
+        self._rebinding.begin(link)
+        self._voice.tell("nothing comes through the network adapter though its cable has a signal: it is started anew")
 
     def _prove(self) -> Event:
         if answers(self._session, ANSWER_SECONDS):
             self._in_vain = 0
+            self._shaken.clear()
             return Event.ANSWERED
-        return self._nobody()
+        event, link = self._nobody(), self._way.link()
+        again = event is Event.NOBODY and link and link.index in self._shaken
+        return Event.NOBODY_AGAIN if again else event
 
     def _dial(self) -> Event:
         try:

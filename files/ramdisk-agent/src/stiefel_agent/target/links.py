@@ -46,6 +46,10 @@ class Event(StrEnum):
     UNANSWERED = "unanswered"
     NOBODY = "nobody"
     """Unanswered several times in a row."""
+    NOBODY_AGAIN = "nobody again"
+    """The same, on an interface that was taken down and up for it."""
+    SILENT = "silent"
+    """Nothing has come in for a while, though the cable has a carrier."""
     CONNECTED = "connected"
     """All connections live."""
     OVER = "over"
@@ -65,6 +69,8 @@ class Act(StrEnum):
     """Take the newcomer for the cable."""
     SHAKE = "shake"
     """Take the interface down and up: it may hang."""
+    REBIND = "rebind"
+    """Take its device from its driver and give it back, as if it were plugged in anew."""
     PROVE = "prove"
     """Ask the laptop for an answer."""
     DIAL = "dial"
@@ -82,12 +88,15 @@ class Step:
 TABLE: Mapping[tuple[State, Event], Step] = {
     (State.WELL, Event.CARRIER_LOST): Step(State.CUT, (Act.HOLD_BACK,)),
     (State.WELL, Event.CONNECTION_LOST): Step(State.DIALLING, (Act.DIAL,)),
+    (State.WELL, Event.SILENT): Step(State.WELL, (Act.PROVE,)),
+    (State.WELL, Event.UNANSWERED): Step(State.PROVING),
     (State.CUT, Event.CARRIER): Step(State.PROVING, (Act.LET_GO, Act.PROVE)),
     (State.CUT, Event.NEWCOMER): Step(State.PROVING, (Act.PLUG_OVER, Act.LET_GO, Act.PROVE)),
     (State.PROVING, Event.CARRIER_LOST): Step(State.CUT, (Act.HOLD_BACK,)),
     (State.PROVING, Event.TICK): Step(State.PROVING, (Act.PROVE,)),
     (State.PROVING, Event.ANSWERED): Step(State.DIALLING, (Act.DIAL,)),
     (State.PROVING, Event.NOBODY): Step(State.CUT, (Act.HOLD_BACK, Act.SHAKE)),
+    (State.PROVING, Event.NOBODY_AGAIN): Step(State.CUT, (Act.HOLD_BACK, Act.REBIND)),
     (State.DIALLING, Event.CARRIER_LOST): Step(State.CUT, (Act.HOLD_BACK,)),
     (State.DIALLING, Event.TICK): Step(State.DIALLING, (Act.DIAL,)),
     (State.DIALLING, Event.CONNECTED): Step(State.WELL),
