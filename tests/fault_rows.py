@@ -207,8 +207,7 @@ FAULTS = (
     Fault(
         "F44",
         "The desktop's clock is in local time",
-        "The target's clock is wrong until it has reached a time server.",
-        not_shown="the time does not come from the laptop yet",
+        "Nothing: the target has the laptop's time.",
     ),
     Fault(
         "F45",

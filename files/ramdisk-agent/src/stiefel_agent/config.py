@@ -118,6 +118,8 @@ class ServerConfig(_FromJson):
     after_session: AfterSession = AfterSession.RETURN
     beeps: bool = True
     """The PC speaker sounds when the laptop's battery runs out."""
+    clock_ahead: int = 0
+    """Seconds by which the server's clock, which comes from the hardware's, is ahead of the laptop's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

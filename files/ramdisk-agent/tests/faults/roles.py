@@ -23,7 +23,7 @@ from stiefel_agent.client import client
 from stiefel_agent.machine import firmware, genl, kexec, link, netdev, power, wireguard
 from stiefel_agent.server import feed, page
 from stiefel_agent.server import power as judge
-from stiefel_agent.target import attach, cable, ear, keeper, nbd, release
+from stiefel_agent.target import attach, cable, clock, ear, keeper, nbd, release
 
 KERNEL = "/run/kernel.sock"
 HOLD = Path("/run/hold")
@@ -125,6 +125,8 @@ def main():
     keeper.COUNTDOWN, keeper.RESTART_SECONDS = (3.0, 2.0, 1.0), 3.0  # nobody reads it here
     release.flush = lambda disk: None
     attach.COMMAND_LINE = Path("/run/cmdline")
+    clock.take_as_utc, clock.boottime = lambda: None, lambda: 0.0
+    time.clock_settime = lambda _clock, seconds: Path("/run/clock").write_text(str(seconds))
     attach.HUNG_TASKS = Path("/run/hung_task_timeout_secs")  # the kernel's own is the host's, too
     programs = {"attach": attach.main, "release": release.main}
     return programs.get(sys.argv[1], cli.main)()

@@ -26,7 +26,7 @@ from stiefel_agent.face.console import complain, event, say
 from stiefel_agent.laptop import boot, command_line
 from stiefel_agent.laptop.command_line import TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
-from stiefel_agent.machine import disk, firmware, guest, kexec, link, netdev
+from stiefel_agent.machine import disk, firmware, guest, kexec, link, netdev, rtc
 from stiefel_agent.protocol import session
 from stiefel_agent.protocol.discovery import Answerer, Datagram, OtherVersion, Proven
 from stiefel_agent.protocol.keys import unlocked
@@ -68,6 +68,7 @@ def load_server(settings: AutokexecConfig) -> None:
         takeover_seconds=settings.takeover_seconds,
         after_session=settings.after_session,
         beeps=settings.beeps,
+        clock_ahead=rtc.ahead(),
     )
     folder = str(config.BUNDLE_FOLDER).lstrip("/")
     with ExitStack() as stack:

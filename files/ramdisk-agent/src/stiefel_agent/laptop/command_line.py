@@ -11,13 +11,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from stiefel_agent.config import AutokexecConfig, WhenLost
+from stiefel_agent.protocol import clock
 
-LONGEST = 2047
-"""Characters that a command line may have on x86 (COMMAND_LINE_SIZE, less its end)."""
+LONGEST = 2047 - len(" ") - clock.LONGEST
+"""Characters that a command line may have on x86 (COMMAND_LINE_SIZE, less its end), and room for the time."""
 
 _THIS_BOOT = (
     "BOOT_IMAGE", "initrd", "rdinit", "acpi_rsdp", "elfcorehdr", "kexec_jump_back_entry", "vt.handoff",
-    "stiefel.role", "stiefel.when_lost", "resume", "resume_offset", "noresume", "hibernate", "systemd.swap",
+    "stiefel.role", "stiefel.when_lost", "stiefel.clock",
+    "resume", "resume_offset", "noresume", "hibernate", "systemd.swap",
 )  # fmt: skip
 """Parameters that are about this boot or about hibernation; a target must not resume what is not its own."""
 

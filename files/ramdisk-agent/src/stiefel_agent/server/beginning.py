@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 
 from stiefel_agent import config
 from stiefel_agent.machine import tunnel
+from stiefel_agent.protocol import clock
 from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
 from stiefel_agent.protocol.handshake import Asked, Secrets
 from stiefel_agent.protocol.messages import Grant, Tunnel, displayable
@@ -62,6 +63,11 @@ def manifest(laptop: str) -> Manifest:
             kernel=describe(kernel),
             initrd=describe(initrd),
         )
+
+
+def timed(contents: Manifest, now: float) -> Manifest:
+    """Return the manifest with the time (seconds since 1970) in front of its command line: what ends it is init's."""
+    return replace(contents, command_line=f"{clock.word(now)} {contents.command_line}")
 
 
 def bundle(secrets: Secrets, contents: Manifest) -> Iterator[bytes]:

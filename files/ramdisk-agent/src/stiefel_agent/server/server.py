@@ -207,7 +207,8 @@ class Server:
             self._connections.close(connection)
             return Event.LEFT
         self._beginning = Beginning(connection, asked.secrets, private_key)
-        connection.frames = beginning.bundle(asked.secrets, self._manifest)
+        now = time.time() - self._settings.clock_ahead
+        connection.frames = beginning.bundle(asked.secrets, beginning.timed(self._manifest, now))
         connection.deadline = time.monotonic() + BUNDLE_SECONDS
         self._page.giving(asked.facts.desktop)
         self._connections.send(connection)

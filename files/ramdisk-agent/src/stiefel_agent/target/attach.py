@@ -16,7 +16,7 @@ from stiefel_agent.face import letters
 from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import halting, netdev, tunnel
 from stiefel_agent.protocol.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
-from stiefel_agent.target import cable, keeper, nbd
+from stiefel_agent.target import cable, clock, keeper, nbd
 from stiefel_agent.target.cable import Cable, answers, silent
 
 T = TypeVar("T")
@@ -218,6 +218,7 @@ def main() -> int:
     debug = "stiefel.debug" in words
     if sys.stderr.isatty():
         letters.enlarge(sys.stderr.fileno())
+    clock.follow(words)
     try:
         attach(read_session(), debug=debug, restarts="stiefel.when_lost=wait" not in words)
     except (StiefelError, OSError) as error:
