@@ -16,8 +16,8 @@ LAYOUTS = ("btrfs-progs", "cryptsetup-bin", "lvm2", "tesseract-ocr", "xfsprogs")
 PACKAGES = {
     "demo": LAB,
     "test": (
-        *LAB, *LAYOUTS, "cpio", "git", "iproute2", "libnbd-bin", "nbdkit", "nftables", "python3-pycryptodome",
-        "shellcheck", "strace", "wireguard-go", "wireguard-tools", "zstd",
+        *LAB, *LAYOUTS, "cpio", "dbus-daemon", "git", "iproute2", "libglib2.0-bin", "libnbd-bin", "nbdkit", "nftables",
+        "python3-dbusmock", "python3-pycryptodome", "shellcheck", "strace", "wireguard-go", "wireguard-tools", "zstd",
     ),
 }  # fmt: skip
 """Debian packages that a command needs beside python3-venv. Roles install what they need themselves."""

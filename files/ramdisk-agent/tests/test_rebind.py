@@ -26,7 +26,7 @@ def plugged(sys, bus, device, driver):
 
 
 def done(rebinding):
-    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    os.waitid(os.P_PID, rebinding._child, os.WEXITED | os.WNOWAIT)
     assert not rebinding.busy()
 
 

@@ -20,7 +20,7 @@ from stiefel_agent.machine.genl import Announcements, GenericNetlink
 from stiefel_agent.machine.rebind import Rebinding
 from stiefel_agent.machine.rtnl import Interface
 from stiefel_agent.protocol.session import KEEPER, TUNNEL, Session
-from stiefel_agent.protocol.supply import Supply
+from stiefel_agent.protocol.supply import Level, Supply
 from stiefel_agent.target import ear, nbd
 from stiefel_agent.target.asking import Asking
 from stiefel_agent.target.cable import Cable, answers
@@ -218,7 +218,8 @@ class Keeper:
         elif self.state is State.WELL:
             self._voice.event("link_back", seconds=round(now - self._since, 1))
             if self._said_at:
-                self._voice.tell(f"the laptop is reached again after {duration(now - self._since)}: your work goes on")
+                reached = f"the laptop is reached again after {duration(now - self._since)}: your work goes on"
+                self._voice.tell(reached, all_is_well=True)
         else:
             self._voice.event("link_lost", carrier=self.state is not State.CUT)
         self._since, self._said_at, self._in_vain = now, 0.0, 0
@@ -231,7 +232,7 @@ class Keeper:
         self._supply = supply
         self._notebook.fed(ear.power(supply))
         if text := ear.news(before, supply):
-            self._voice.tell(text)
+            self._voice.tell(text, all_is_well=supply.level is Level.WELL)
         if supply.shut_down and not (before and before.shut_down):
             self._voice.event("laptop_battery_empty", percent=supply.percent)
             ear.shut_down()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from stiefel_agent.face.console import look
+from stiefel_agent.target.herald import Herald
 
 GROUP_MAY_WRITE = 0o020
 """mesg(1): the owner of such a terminal takes messages."""
@@ -18,6 +19,7 @@ class Voice:
 
     def __init__(self, proc: str = "/proc") -> None:
         self._proc = os.open(proc, os.O_PATH | os.O_CLOEXEC)
+        self._herald = Herald(proc)
 
     def event(self, name: str, **facts: object) -> None:
         """Leave the line that timelines are made of on console and in the kernel's log, and so in the journal."""
@@ -29,10 +31,13 @@ class Voice:
         """Leave a line in the kernel's log alone."""
         self._write("kmsg", f"<6>stiefel: {text}\n")
 
-    def tell(self, text: str) -> None:
-        """Tell whoever is there: console, text terminals, and every open terminal window that takes messages."""
+    def tell(self, text: str, *, all_is_well: bool = False) -> None:
+        """Tell whoever is there: console, text terminals, every open terminal window that takes messages, and by
+        notification every desktop that somebody is logged in at. There the text stays until all is well.
+        """
         for terminal in self._terminals():
             self._write(terminal, look(text))
+        self._herald.send(text, lasting=not all_is_well)
 
     def _terminals(self) -> Iterator[str]:
         yield from ("console", "tty0")
