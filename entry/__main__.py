@@ -147,12 +147,16 @@ def run(request: Request) -> None:
 
 
 def start(request: Request) -> NoReturn:
-    """Run the tests, or the playbook that has a command's name."""
+    """Run the tests, the benchmarks, or the playbook that has a command's name."""
     name = request.command.name
     if name == "test":
         fast = ["--fast"] if "--fast" in request.flags else []
         argv = ["python", str(ROOT / "tests/run.py"), *fast, *request.operands]
         os.execvpe(ROOT / ".venv/bin/python", argv, environment())
+    if name == "bench":
+        quick = ["--quick"] if "--quick" in request.flags else []
+        argv = ["python", "-m", "benchmarks", *quick, *request.operands]
+        os.execvpe(ROOT / ".venv/bin/python", argv, environment() | {"PYTHONPATH": str(ROOT)})
     hold = ("--extra-vars", "demo_hold=true") if "--hold" in request.flags else ()
     play(request, "site.yml" if name == "install" else f"playbooks/{name}.yml", *hold)
 

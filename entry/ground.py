@@ -13,11 +13,17 @@ LAB = ("qemu-system-x86", "qemu-utils", "ovmf", "debootstrap", "gdisk", "dosfsto
 """What the virtual machines of "demo" and "test" are made of."""
 LAYOUTS = ("btrfs-progs", "cryptsetup-bin", "lvm2", "tesseract-ocr", "xfsprogs")
 """What lays a virtual laptop's disk out in other ways, and reads what stands on a screen."""
+BENCH = (
+    "cpio", "iproute2", "nbdkit", "nftables", "openssl", "python3-pycryptodome", "wireguard-go",
+    "wireguard-tools", "zstd",
+)  # fmt: skip
+"""What `bench` measures, or measures against."""
 PACKAGES = {
+    "bench": BENCH,
     "demo": LAB,
     "test": (
-        *LAB, *LAYOUTS, "cpio", "dbus-daemon", "git", "iproute2", "libglib2.0-bin", "libnbd-bin", "nbdkit", "nftables",
-        "python3-dbusmock", "python3-pycryptodome", "shellcheck", "strace", "wireguard-go", "wireguard-tools", "zstd",
+        *LAB, *LAYOUTS, *BENCH, "dbus-daemon", "git", "libglib2.0-bin", "libnbd-bin", "python3-dbusmock", "shellcheck",
+        "strace",
     ),
 }  # fmt: skip
 """Debian packages that a command needs beside python3-venv. Roles install what they need themselves."""
@@ -76,7 +82,7 @@ def works(venv: Path) -> bool:
 
 def make_venv(root: Path, command: str) -> None:
     """Make .venv unless it is there; the tests' holds what every other command needs, too."""
-    wanted = TESTING if command == "test" else RUNNING
+    wanted = TESTING if command in ("bench", "test") else RUNNING
     venv = root / ".venv"
     made = venv / "stamp"
     fitting = {stamp(root, name) for name in (wanted, TESTING)}

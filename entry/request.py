@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from words import COMMANDS, HINTS, Command, Option, command, options_of
 
-OPERANDS = {"usb": 2, "test": 99, "help": 1}
+OPERANDS = {"usb": 2, "test": 99, "bench": 99, "help": 1}
 """How many words may stand behind a command; without an entry, none."""
 
 

@@ -47,6 +47,7 @@ COMMANDS = (
     Command("uninstall", "", "undo: leave nothing behind; asks before the keys are deleted", True),
     Command("demo", "", "try it all in two virtual machines, and say where their pictures are", True),
     Command("test", "[STEP ...]", "every check of the project, or the steps whose names contain one of the words"),
+    Command("bench", "[ROW ...]", "measure how fast and how small it is, or only rows such as P6"),
     Command("completion", "", "print the completion for bash, as in: source <(./stiefel completion)"),
     Command("help", "[COMMAND]", "this text, or what one command takes"),
 )
@@ -67,6 +68,7 @@ OPTIONS = (
     Option(("--image",), "only make the image that a stick is written from", commands=("usb",)),
     Option(("--hold",), "keep both machines running", commands=("demo",)),
     Option(("--fast",), "leave the virtual machines and the initrds out", commands=("test",)),
+    Option(("--quick",), "only show that measuring works; keeps nothing", commands=("bench",)),
     ansible("-v", "--verbose", meaning="show everything that Ansible does; -vvv shows more"),
     ansible("-C", "--check", meaning="change nothing, say what would be changed"),
     ansible("-D", "--diff", meaning="show the differences in files"),

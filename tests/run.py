@@ -117,6 +117,7 @@ def lint_steps() -> Iterator[Step]:
     yield mypy("project", *python_folders("tests", f"{LAB}/lab"))
     python = (script for folder in ("roles/*/files", "plugins") for script in ROOT.glob(f"{folder}/**/*.py"))
     yield mypy("roles", *sorted(str(script.relative_to(ROOT)) for script in python))
+    yield mypy("benchmarks", *python_folders("benchmarks"))
     yield mypy("entry", *python_folders("entry"))
     yield Step("shellcheck", (sys.executable, "tests/check_shell.py"))
 
@@ -135,6 +136,11 @@ def initrd_steps() -> Iterator[Step]:
     yield Step(
         "initrds", ("pytest", "-q", "-rs", "--tb=short", "tests"), cwd="roles/nbd_root", timeout=2400, alone=True
     )
+
+
+def bench_steps() -> Iterator[Step]:
+    """Yield what shows that measuring works; it says nothing of speed."""
+    yield Step("benchmarks", (sys.executable, "-m", "benchmarks", "--quick"), timeout=900, alone=True)
 
 
 def soak_steps() -> Iterator[Step]:
@@ -250,7 +256,7 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help="run only the steps whose name contains one of these words")
     options = parser.parse_args()
     machines = () if options.fast else (*initrd_steps(), *scenario_steps())
-    steps = [*pytest_steps(), *lint_steps(), *soak_steps(), *machines, *closing_steps()]
+    steps = [*pytest_steps(), *lint_steps(), *bench_steps(), *soak_steps(), *machines, *closing_steps()]
     chosen = [step for step in steps if is_chosen(step, options.only)]
     if not chosen:
         parser.error(

@@ -1,0 +1,80 @@
+"""Measure rows, keep every sample in build/bench/results.json, and write docs/benchmarks.md with its picture.
+
+Usage: python -m benchmarks [ROW ...] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+from . import page
+from .figures import shown, summary
+from .ground import OUTPUT, ROOT, LeftOut, machine
+from .rows import ROWS, Row, chosen
+
+PAGE, PICTURE = ROOT / "docs/benchmarks.md", ROOT / "docs/images/benchmarks.svg"
+RESULTS = OUTPUT / "results.json"
+
+
+def measured(row: Row, quick: bool) -> dict[str, Any]:
+    """Measure a row; Ctrl-C keeps the rounds that are whole."""
+    rounds: list[dict[str, float | None]] = []
+    with closing(row.measure(quick)) as turns:  # type: ignore[type-var]
+        try:
+            for one in islice(turns, 1 if quick else row.rounds):
+                rounds.append({"ours": one.ours, "peer": one.peer, "load": os.getloadavg()[0]})
+                said = f"{one.ours:.3f} {row.unit}" + (f", {row.peer}: {one.peer:.3f}" if one.peer else "")
+                print(f"   {row.name} {len(rounds)}: {said}", flush=True)
+        except LeftOut as reason:
+            print(f"   {row.name} is left out: {reason}", flush=True)
+            return {"left_out": str(reason)}
+        except KeyboardInterrupt:
+            if not rounds:
+                raise
+    return {"rounds": rounds, "machine": machine()}
+
+
+def keep(results: dict[str, Any]) -> None:
+    """Write what is known so far."""
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    PAGE.write_text(page.written(PAGE.read_text(), ROWS, results))
+    PICTURE.write_text(page.drawn(ROWS, results))
+
+
+def main() -> int:
+    """Measure what is asked for; with --quick only show that measuring works, and keep nothing."""
+    parser = argparse.ArgumentParser(prog="./stiefel bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("rows", nargs="*")
+    options = parser.parse_args()
+    try:
+        rows = chosen(options.rows)
+    except ValueError as error:
+        parser.error(str(error))
+    known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    broken = []
+    for row in rows:
+        if options.quick and not row.quick:
+            print(f"== {row.name}: takes minutes, left out by --quick")
+            continue
+        print(f"== {row.name}: {row.what}", flush=True)
+        found = measured(row, options.quick)
+        if options.quick:
+            broken += [row.name] if "left_out" in found and os.geteuid() == 0 else []
+            continue
+        known[row.name] = found
+        keep(known)
+        if rounds := page.rounds_of(found):
+            print(f"   median {shown(summary(rounds).ours)} {row.unit}, goal {row.goal.text(row.unit)}", flush=True)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What measurements share: where things are, how programs are run, what the machine is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "build/bench"
+SOURCE = ROOT / "files/ramdisk-agent/src"
+
+
+class LeftOut(Exception):
+    """A row cannot be measured here; the text says why."""
+
+
+def said(*argv: str | Path, **variables: str) -> str:
+    """Return what a program says; raises LeftOut when it fails."""
+    done = subprocess.run(
+        [str(word) for word in argv], cwd=ROOT, env=os.environ | variables, check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        last = (done.stdout + done.stderr).strip().rpartition("\n")[2]
+        raise LeftOut(f"{Path(argv[0]).name} ended with {done.returncode}: {last[:300]}")
+    return done.stdout
+
+
+def ansible(*arguments: str) -> tuple[str | Path, ...]:
+    """Return the command that plays site.yml with these arguments."""
+    return Path(sys.executable).with_name("ansible-playbook"), ROOT / "site.yml", *arguments
+
+
+def _processor() -> str:
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def machine() -> dict[str, str | int]:
+    """Return what the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "processors": os.cpu_count() or 1,
+        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "tree": said("git", "describe", "--always", "--dirty").strip(),
+    }

@@ -1,0 +1,81 @@
+"""What is measured: one row for each figure, with its peer and its goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from . import bundle, controller, on_bench, ramdisk
+from .figures import Goal, Of, Round
+
+Measure = Callable[[bool], Iterator[Round]]
+"""Yields rounds for as long as it is asked; given True, it measures the least that shows that it works."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure."""
+
+    name: str
+    what: str
+    unit: str
+    peer: str
+    """What it is compared with; empty: nothing."""
+    goal: Goal
+    measure: Measure
+    rounds: int = 5
+    quick: bool = True
+    """Whether it can be done in seconds."""
+
+
+def discovery(interfaces: int) -> Row:
+    """Return the row that compares a desktop of many interfaces with a desktop of one."""
+    return Row(
+        f"P12-{interfaces}",
+        f"a client's start until a laptop has answered, on a desktop with {interfaces} wired interfaces",
+        "s", "the same with one", Goal(1.2, Of.RATIO), on_bench.discovery(interfaces), quick=interfaces <= 8,
+    )  # fmt: skip
+
+
+ROWS = (
+    Row(
+        "P1", "the ramdisk, packed, with all wired drivers and their firmware",
+        "MB", "the original's", Goal(38), ramdisk.size, rounds=1, quick=False,
+    ),
+    Row(
+        "P6", "the bundle, sealed and opened: what the slower side does in a second of its processor",
+        "MB/s", "one pass of AES-256-CTR by OpenSSL", Goal(500, at_least=True), bundle.throughput,
+    ),
+    Row(
+        "P6-memory", "the most memory that sealing or opening it takes, beside the bundle itself",
+        "MB", "", Goal(64), bundle.memory,
+    ),
+    Row(
+        "P11", "a ramdisk made from nothing: Debian's packages, drivers, packing",
+        "s", "the original's", Goal(1.0, Of.RATIO), ramdisk.cold, quick=False,
+    ),
+    Row(
+        "P11-agent", "a ramdisk made again after the agent has changed",
+        "s", "", Goal(15), ramdisk.agent_changed, quick=False,
+    ),
+    discovery(8),
+    discovery(32),
+    discovery(64),
+    Row(
+        "P12-laptops", "the controller's own processor time for one laptop more, of 50 (network_unmanaged, --check)",
+        "s", "", Goal(0.2), controller.each_laptop, quick=False,
+    ),
+    Row(
+        "P13", "the server's resident memory after 2 GB were read and written (agent and nbdkit)",
+        "MB", "the same after 64 MB", Goal(1.05, Of.RATIO), on_bench.memory,
+    ),
+)  # fmt: skip
+"""All rows, in the order in which they are shown."""
+
+
+def chosen(words: list[str]) -> list[Row]:
+    """Return the rows whose names begin with one of the words, or all; raises ValueError for an unknown word."""
+    for word in words:
+        if not any(row.name.startswith(word) for row in ROWS):
+            raise ValueError(f"there is no row {word}. There are: {', '.join(row.name for row in ROWS)}")
+    return [row for row in ROWS if not words or any(row.name.startswith(word) for word in words)]

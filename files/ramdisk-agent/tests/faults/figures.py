@@ -1,0 +1,76 @@
+"""One round of what `./stiefel bench` measures on this bench: a JSON object with `ours` and `peer`.
+
+Usage: figures.py discovery INTERFACES | memory MEGABYTES
+"""
+
+import json
+import sys
+import time
+
+from bench import EXPORT, SERVER, Bench
+from nbd_kernel import READ, WRITE
+
+REQUEST = 256 << 10
+"""Bytes of each read and write, as a desktop's kernel merges them."""
+SETTLED = 64
+"""Megabytes after which every buffer has been used."""
+
+
+def seconds_to_an_answer(interfaces):
+    """Return how long a client takes from its start until a laptop has answered on one of its interfaces."""
+    with Bench() as bench:
+        bench.laptop()
+        desktop = bench.desktop()
+        for number in range(1, interfaces):
+            bench.cable.plug(desktop, f"a{number}", up=False)
+            bench.cable.swallow(desktop, f"a{number}")
+        start = time.monotonic()
+        client = desktop.role("client")
+        desktop.hears("event=challenged")
+        taken = time.monotonic() - start
+        client.kill()
+        client.wait()
+        return taken
+
+
+def resident(laptop):
+    """Return the megabytes that the server's agent and nbdkit have in memory."""
+    pages = [int(laptop.run("cat", f"/proc/{laptop.main_pid(unit)}/statm").split()[1]) for unit in (SERVER, EXPORT)]
+    return sum(pages) * 4096 / 1e6
+
+
+def transfer(disk, megabytes):
+    """Write and read back, half of the megabytes each, on all connections in turn."""
+    data = bytes(REQUEST)
+    for number in range(megabytes * 1_000_000 // (2 * REQUEST)):
+        connection = disk.connections[number % len(disk.connections)]
+        offset = number * REQUEST % disk.size
+        connection.ask(WRITE, offset, data=data)
+        connection.answer()
+        connection.ask(READ, offset, REQUEST)
+        assert connection.answer(REQUEST) == data
+
+
+def memory(megabytes):
+    """Return the server's memory at the end and near the beginning."""
+    with Bench() as bench:
+        laptop, desktop = bench.laptop(encryption="none"), bench.desktop()
+        disk = desktop.boots()
+        transfer(disk, SETTLED)
+        before = resident(laptop)
+        transfer(disk, megabytes - SETTLED)
+        return resident(laptop), before
+
+
+def main():
+    number = int(sys.argv[2])
+    match sys.argv[1]:
+        case "discovery":
+            ours, peer = seconds_to_an_answer(number), seconds_to_an_answer(1)
+        case "memory":
+            ours, peer = memory(number)
+    print(json.dumps({"ours": ours, "peer": peer}))
+
+
+if __name__ == "__main__":
+    main()
