@@ -101,9 +101,15 @@ def test_every_role_explains_itself(installed: Installed) -> None:
         assert set(told[f"{NAME}.{role}"]["entry_points"]) == set(specs)
 
 
+FOLDERS = {"module": "modules"}
+"""Where plugins of a kind are, if not in a folder of that name."""
+
+
 def test_every_plugin_explains_itself(installed: Installed) -> None:
-    for kind in ("filter", "callback"):
-        names = [f"{NAME}.{plugin.stem}" for plugin in sorted((ROOT / "plugins" / kind).glob("*.py"))]
+    for kind in ("filter", "callback", "module"):
+        names = [
+            f"{NAME}.{plugin.stem}" for plugin in sorted((ROOT / "plugins" / FOLDERS.get(kind, kind)).glob("*.py"))
+        ]
         shown = installed.run("ansible-doc", f"--type={kind}", "--json", *names)
         assert shown.returncode == 0, shown.stderr
         told = json.loads(shown.stdout)
