@@ -157,11 +157,11 @@ def test_the_page_says_what_was_seen_and_what_was_not(tmp_path, monkeypatch):
     assert page.count("not tried yet") == len(ROWS) - 3
 
 
-def test_a_refusal_is_read_as_ansible_folds_it(tmp_path, monkeypatch):
+def test_a_refusal_is_read_as_ansible_folds_and_colours_it(tmp_path, monkeypatch):
     monkeypatch.setattr(matrix, "SEEN", tmp_path / "matrix.json")
     monkeypatch.setattr(matrix, "PAGE", tmp_path / "compatibility.md")
     said = tmp_path / "refusal.txt"
-    said.write_text("msg: '/ needs 2\n    disks (vda, vdb). Nothing was\n    changed.'\n")
+    said.write_text("msg: '/ needs 2\n    disks (vda, vdb). Nothing was\x1b[0m\n\x1b[0;32m    changed.'\n")
     matrix.matrix_refused(argparse.Namespace(row="lvm-on-two-disks", said=said))
     assert (tmp_path / "compatibility.md").read_text().count("| refused: ") == 1
     said.write_text("/ needs 2 disks (vda, vdb).\n")

@@ -157,7 +157,7 @@ def _root_uuid(bench: Bench) -> str:
 def matrix_refused(options: argparse.Namespace) -> None:
     """Note a laptop that was refused; the file has what was said, which must be the row's reason."""
     row = ROWS[options.row]
-    said = " ".join(options.said.read_text().split())  # Ansible folds its lines
+    said = " ".join(ESCAPES.sub("", options.said.read_text()).split())  # Ansible colours and folds its lines
     if "Nothing was changed" not in said or not re.search(row.refused, said):
         raise LabError(f"row {row.name}: the refusal does not say {row.refused!r}:\n{said[-2000:]}")
     note(row, f"refused: {row.because}")
