@@ -22,8 +22,8 @@ PACKAGES = {
     "bench": BENCH,
     "demo": LAB,
     "test": (
-        *LAB, *LAYOUTS, *BENCH, "dbus-daemon", "git", "libglib2.0-bin", "libnbd-bin", "python3-dbusmock", "shellcheck",
-        "strace",
+        *LAB, *LAYOUTS, *BENCH, "dbus-daemon", "git", "grub-common", "libglib2.0-bin", "libnbd-bin", "python3-dbusmock",
+        "shellcheck", "strace",
     ),
 }  # fmt: skip
 """Debian packages that a command needs beside python3-venv. Roles install what they need themselves."""

@@ -111,8 +111,7 @@ FAULTS = (
     Fault(
         "F24",
         "kexec loads the next kernel, and it never starts",
-        "The screen stays as it is; the laptop can be switched off and on.",
-        not_shown="a way around kexec, by a boot loader's entry for one time, is not there yet",
+        "The laptop's screen stays as it is: switch it off and on, and set `autokexec_method: bootloader` for it.",
     ),
     Fault(
         "F25",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from recorded import device, disk, facts, laptop, one, plain, report, said
+from stiefel_agent.laptop.command_line import LONGEST
 from stiefel_preflight.laptop import Drivers
 from stiefel_preflight.read import signed
 
@@ -97,4 +98,4 @@ def test_a_command_line_that_names_no_root_is_told() -> None:
 
 
 def test_a_command_line_that_linux_would_cut_off_is_refused() -> None:
-    assert "2047" in one(report(plain(cmdline="root=UUID=1 " + "x" * 2048))["impossible"])
+    assert f"{LONGEST} are the most" in one(report(plain(cmdline="root=UUID=1 " + "x" * 2048))["impossible"])

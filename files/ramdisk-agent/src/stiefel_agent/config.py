@@ -43,6 +43,14 @@ class AfterSession(StrEnum):
     POWEROFF = "poweroff"
 
 
+class Method(StrEnum):
+    """How the laptop becomes the server."""
+
+    KEXEC = "kexec"
+    BOOTLOADER = "bootloader"
+    """By an entry for one time, where kexec hangs."""
+
+
 class WhenLost(StrEnum):
     """What a target does when its laptop says that the session is over."""
 
@@ -54,6 +62,7 @@ _ENUMS: dict[str, type[StrEnum]] = {
     "Encryption": Encryption,
     "Consent": Consent,
     "AfterSession": AfterSession,
+    "Method": Method,
     "WhenLost": WhenLost,
 }
 
@@ -137,6 +146,7 @@ class AutokexecConfig(_FromJson):
     beeps: bool = True
     consent: Consent = Consent.COUNTDOWN
     countdown_seconds: int = 10
+    method: Method = Method.KEXEC
     kernel_args: str = ""
     """Added to the ramdisk's command line when the laptop moves into the server."""
     target_args: str = ""

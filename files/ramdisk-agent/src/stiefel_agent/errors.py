@@ -114,5 +114,9 @@ class NothingToBoot(StiefelError):
     """No kernel of this laptop has a second initrd for the desktop. Run `ansible-playbook site.yml --tags nbd_root`."""
 
 
+class LoaderRefused(StiefelError):
+    """The boot loader cannot start the server (autokexec_method: bootloader)."""
+
+
 class NotNow(StiefelError):
     """This cannot be done now."""

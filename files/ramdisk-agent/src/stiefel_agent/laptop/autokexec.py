@@ -13,17 +13,17 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import NoReturn
 
 from stiefel_agent import config
-from stiefel_agent.config import AutokexecConfig
-from stiefel_agent.errors import NotNow, StiefelError
+from stiefel_agent.config import AutokexecConfig, Method
+from stiefel_agent.errors import LoaderRefused, NotNow, StiefelError
 from stiefel_agent.face.console import complain, event, say
-from stiefel_agent.laptop import boot, command_line
+from stiefel_agent.laptop import boot, command_line, loader
 from stiefel_agent.laptop.command_line import TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
 from stiefel_agent.machine import disk, firmware, guest, kexec, link, netdev, rtc
@@ -55,8 +55,9 @@ class Command(Enum):
     """Said by udev: the network adapter that was set as a trigger has appeared."""
 
 
-def load_server(settings: AutokexecConfig) -> None:
-    """Load the ramdisk as server, with key and bundle appended, for `systemctl kexec`. Raises StiefelError."""
+@contextmanager
+def server_system(settings: AutokexecConfig) -> Iterator[kexec.System]:
+    """Give the ramdisk as server, with key and bundle appended. Raises StiefelError."""
     version = boot.kernel_for_target()
     chosen = chosen_disk(settings)
     disk.refuse_hibernated(chosen.path)
@@ -89,7 +90,7 @@ def load_server(settings: AutokexecConfig) -> None:
         }
         kernel, initrd = files.pop("kernel"), files.pop("initrd")
         arguments = f"stiefel.role=server quiet loglevel=3 panic=30 {settings.kernel_args}".strip()
-        kexec.load(kexec.System(kernel, initrd, arguments, {**texts, **files}))
+        yield kexec.System(kernel, initrd, arguments, {**texts, **files})
 
 
 def identity(settings: AutokexecConfig) -> str:
@@ -248,12 +249,15 @@ def move(settings: AutokexecConfig, who: str) -> None:
     """Load the server and shut down cleanly into it. Raises StiefelError when that is not possible."""
     if session.IN_TARGET.exists():
         raise NotNow("this system is a target itself: its disk is not here")
-    load_server(settings)
+    by = loader.loader() if settings.method is Method.BOOTLOADER else None
+    with server_system(settings) as system:
+        loader.arrange(system, by) if by else kexec.load(system)
     event("triggered", by=who)
-    done = subprocess.run(["systemctl", "kexec", "--no-block"], capture_output=True, text=True, check=False)
+    verb = by.restart if by else ("kexec",)
+    done = subprocess.run(["systemctl", *verb, "--no-block"], capture_output=True, text=True, check=False)
     if done.returncode:
-        kexec.unload()
-        raise NotNow(f"systemctl kexec: {done.stderr.strip()}")
+        loader.forget(by) if by else kexec.unload()
+        raise NotNow(f"systemctl {verb[0]}: {done.stderr.strip()}")
 
 
 def _control_socket() -> socket.socket:
@@ -278,6 +282,9 @@ def tell(command: Command) -> None:
 def main() -> NoReturn:
     """Run the service until the laptop is on its way; systemd ends it with the rest of the system."""
     settings = AutokexecConfig.load(config.AUTOKEXEC_FILE)
+    if settings.method is Method.BOOTLOADER:
+        with suppress(LoaderRefused):
+            loader.forget(loader.loader())
     with ExitStack() as stack:
         Autokexec(settings, stack).run()
     raise SystemExit(0)

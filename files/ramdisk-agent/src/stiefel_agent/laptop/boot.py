@@ -135,7 +135,7 @@ def bootctl_kernel(listed: str, versions: Iterable[str]) -> str:
 
 def next_kernel(versions: Iterable[str], root: Path = Path("/")) -> str:
     """Return which of the versions (of `/boot/vmlinuz-*`) the boot loader would boot; empty if it does not say."""
-    if _loader().startswith("systemd-boot"):
+    if is_systemd_boot():
         return bootctl_kernel(_bootctl(), versions)
     try:
         menu = (root / "boot/grub/grub.cfg").read_text(errors="replace")
@@ -154,6 +154,11 @@ def _version(path: str, root: Path) -> str:
         found = [folder / name for folder in (root, root / "boot") if (folder / name).is_symlink()]
         name = found[0].readlink().name if found else name
     return name.removeprefix("vmlinuz-").removesuffix(".efi.signed")
+
+
+def is_systemd_boot() -> bool:
+    """Say whether systemd-boot has started this system."""
+    return _loader().startswith("systemd-boot")
 
 
 def _loader() -> str:

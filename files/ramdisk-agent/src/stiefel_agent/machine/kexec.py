@@ -76,6 +76,13 @@ def write_cpio(output: BinaryIO, files: Mapping[str, bytes | BinaryIO]) -> None:
     output.write(_entry("TRAILER!!!", 0, 0, 0))
 
 
+def write_initrd(output: BinaryIO, system: System) -> None:
+    """Write a system's initrd to an empty stream, with all that is appended to it."""
+    system.initrd.seek(0)
+    shutil.copyfileobj(system.initrd, output, 1 << 20)
+    write_cpio(output, system.extra)
+
+
 def _size(stream: BinaryIO) -> int:
     """Return the length of a seekable stream in bytes."""
     return stream.seek(0, os.SEEK_END)
@@ -95,9 +102,7 @@ def load(system: System) -> None:
     (kexec(8)); the kernel checks the signature.
     """
     with memory_file("initrd") as initrd:
-        system.initrd.seek(0)
-        shutil.copyfileobj(system.initrd, initrd, 1 << 20)
-        write_cpio(initrd, system.extra)
+        write_initrd(initrd, system)
         initrd.flush()
         system.kernel.flush()
         descriptors = (system.kernel.fileno(), initrd.fileno())

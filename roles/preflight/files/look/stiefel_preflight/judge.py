@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stiefel_preflight import adapters, firewall, kernels, layers, luks, profiles, system, tables
+from stiefel_preflight import adapters, firewall, kernels, layers, loader, luks, profiles, system, tables
 from stiefel_preflight.laptop import Laptop
 from stiefel_preflight.report import Found
 
@@ -17,6 +17,7 @@ ROOMS = (
     kernels.kernels,
     kernels.command_line,
     system.space,
+    loader.loader,
     adapters.adapters,
     adapters.drivers,
     firewall.firewall,

@@ -61,7 +61,7 @@ def command_line(laptop: Laptop) -> Iterator[Found]:
         )
     if len(line.text) > LONGEST:
         yield impossible(
-            f"The target's command line has {len(line.text)} characters, and Linux takes {LONGEST}. Shorten the "
+            f"The target's command line has {len(line.text)} characters; {LONGEST} are the most. Shorten the "
             "laptop's, or leave some out by autokexec_target_args_dropped."
         )
     roots = [value for name, value in map(named, split(line.text)) if name == "root"]

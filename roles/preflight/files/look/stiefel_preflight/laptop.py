@@ -57,6 +57,19 @@ class Kernels:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Loader:
+    """What is to start the server in kexec's stead."""
+
+    name: str = "GRUB"
+    """Empty: none that takes an entry for one time."""
+    device: str = "/dev/nvme0n1p2"
+    """What findmnt(8) calls the source of the folder that it reads."""
+    fstype: str = "ext4"
+    free: int = 1 << 30
+    """Bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adapter:
     """A wired network adapter that is there now."""
 
@@ -126,3 +139,5 @@ class Laptop:
     profiles: Mapping[str, str] = field(default_factory=dict)
     """Files that set up the network, by path."""
     encryption: str = "wireguard"
+    loader: Loader | None = None
+    """None: kexec starts the server."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stiefel_agent.config import AutokexecConfig
+from stiefel_agent.config import AutokexecConfig, Method
 from stiefel_agent.errors import StiefelError
 from stiefel_agent.laptop import autokexec, boot
 from stiefel_agent.laptop.tables import Crypt, crypttab
@@ -22,7 +22,7 @@ from stiefel_agent.machine.storage import Storage
 from stiefel_agent.protocol.meeting import PORT
 
 from stiefel_preflight.adapters import FIRMWARE
-from stiefel_preflight.laptop import Adapter, Drivers, Firewall, Kernels, Laptop, Luks, Machine
+from stiefel_preflight.laptop import Adapter, Drivers, Firewall, Kernels, Laptop, Loader, Luks, Machine
 from stiefel_preflight.luks import TOKENS, needed, slots
 
 TOOLS = {
@@ -87,7 +87,23 @@ def read(settings: AutokexecConfig) -> Laptop:
         firewall=read_firewall(),
         profiles={str(path): text(path) for path in _profiles() if OURS not in path.name},
         encryption=settings.encryption.value,
+        loader=read_loader() if settings.method is Method.BOOTLOADER else None,
     )
+
+
+def read_loader() -> Loader:
+    """Read what boots this laptop, and where it reads."""
+    folder, name = "/boot/grub", "GRUB" if Path("/boot/grub/grub.cfg").exists() else ""
+    if boot.is_systemd_boot():
+        folder, name = output("bootctl", "--print-boot-path").strip() or "/boot", "systemd-boot"
+    if not Path(folder).exists():
+        folder = "/boot"
+    columns = ("SOURCE", "FSTYPE")
+    source, fstype = (
+        output("findmnt", "--noheadings", "--nofsroot", f"--output={column}", f"--target={folder}").strip()
+        for column in columns
+    )
+    return Loader(name=name, device=_device(source), fstype=fstype, free=shutil.disk_usage(folder).free)
 
 
 def _device(source: str) -> str:
