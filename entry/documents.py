@@ -31,7 +31,7 @@ def commands() -> list[str]:
 
 def brief() -> str:
     """Return what is said to who says nothing."""
-    return "\n".join([SUMMARY, *commands(), "", "'./stiefel help' says more."])
+    return "\n".join([SUMMARY, "", *commands()])
 
 
 def overview() -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import debian
 
 LAB = ("qemu-system-x86", "qemu-utils", "ovmf", "debootstrap", "gdisk", "dosfstools", "mtools", "openssh-client")
 """What the virtual machines of "demo" and "test" are made of."""
@@ -34,26 +35,11 @@ class GroundError(Exception):
     """Something is missing on this machine; the text says what, and what to do."""
 
 
-def as_root(*argv: str) -> bool:
-    """Run a command as root, and say whether it went well."""
-    sudo = () if os.geteuid() == 0 else ("sudo",)
-    return subprocess.run((*sudo, *argv), check=False).returncode == 0
-
-
-def missing_packages(command: str) -> list[str]:
-    """Return the Debian packages that a command needs and that are not installed."""
-    wanted = ("python3-venv", *PACKAGES.get(command, ()))
-    asked = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package}\n", *wanted]
-    known = subprocess.run(asked, check=False, capture_output=True, text=True).stdout
-    installed = {line.split()[1] for line in known.splitlines() if line.startswith("installed ")}
-    return [package for package in wanted if package not in installed]
-
-
 def install_packages(command: str, yes: bool) -> None:
     """Install what a command needs, after a question. Elsewhere than on Debian a person's own tools count."""
     if shutil.which("apt-get") is None:
         return
-    missing = missing_packages(command)
+    missing = debian.missing(("python3-venv", *PACKAGES.get(command, ())))
     if not missing:
         return
     print(f"stiefel: these Debian packages are needed: {' '.join(missing)}", flush=True)
@@ -62,10 +48,9 @@ def install_packages(command: str, yes: bool) -> None:
             raise GroundError("nobody is here to ask. Install them, or say --yes.")
         if input("Install them now? [Y/n] ").lower().startswith("n"):
             raise GroundError("nothing was done. Install them yourself, then run this again.")
-    if not as_root("apt-get", "-q", "update"):
+    if not debian.apt("update"):
         raise GroundError("apt-get update failed: is this machine online?")
-    quiet = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "install", "-y", "--no-install-recommends")
-    if not as_root(*quiet, *missing):
+    if not debian.apt("install", "-y", "--no-install-recommends", *missing):
         raise GroundError(f"apt-get could not install: {' '.join(missing)}")
 
 

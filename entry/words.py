@@ -49,7 +49,7 @@ COMMANDS = (
     Command("test", "[STEP ...]", "every check of the project, or the steps whose names contain one of the words"),
     Command("bench", "[ROW ...]", "measure how fast and how small it is, or only rows such as P6"),
     Command("completion", "", "print the completion for bash, as in: source <(./stiefel completion)"),
-    Command("help", "[COMMAND]", "this text, or what one command takes"),
+    Command("help", "[COMMAND]", "more of this, or what one command takes"),
 )
 
 

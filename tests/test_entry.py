@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, load_script
 
 sys.path.insert(0, str(ROOT / "entry"))
+import debian
 import documents
 import drives
 import ground
@@ -65,7 +66,7 @@ def test_every_command_and_option_is_in_help_man_page_and_completion() -> None:
 
 
 def test_the_overview_fits_on_a_screen() -> None:
-    assert run().stdout.count("\n") <= 13
+    assert run().stdout.count("\n") <= 12
     lines = documents.overview().splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 120
@@ -174,6 +175,25 @@ def test_a_venv_for_the_tests_serves_every_other_command(tmp_path: Path, monkeyp
     (tmp_path / ground.TESTING).write_text("newer")
     ground.make_venv(tmp_path, "test")
     assert len(made) == 4
+
+
+@pytest.mark.parametrize("code", [0, 100])
+def test_apt_shows_how_far_it_is_and_what_it_says_only_if_it_fails(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    says = ("Reading package lists...", "pmstatus:zstd:50.0:Unpacking zstd", "E: no more")
+    script = ["#!/bin/sh", *(f"echo {line}" for line in says), f"exit {code}"]
+    (tmp_path / "apt-get").write_text("\n".join(script))
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    shown: list[str] = []
+    monkeypatch.setattr(debian, "show", shown.append)
+    assert debian.apt("install", "zstd") == (code == 0)
+    assert shown == ["[##########          ]  50 %  Unpacking zstd", ""]
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err == ("Reading package lists...\nE: no more\n" if code else "")
 
 
 def test_every_command_that_a_document_or_a_message_names_is_one() -> None:
