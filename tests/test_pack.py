@@ -1,11 +1,33 @@
 """What a person may rely on when the ramdisk is packed: what is laid over it is what was asked for, no more."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-from conftest import load_script
+import pytest
+from conftest import ROOT, load_script
 
 pack = load_script("pack", "roles/ramdisk/files/pack.py")
+follow = load_script("follow", "roles/ramdisk/files/follow.py")
+
+SAID_BY_APT = """\
+Reading package lists...
+The following NEW packages will be installed:
+  libgpg-error0 zstd
+0 upgraded, 2 newly installed, 0 to remove and 0 not upgraded.
+Get:1 http://deb.example/debian trixie/main amd64 libgpg-error0 amd64 1.51-4 [82.1 kB]
+Get:2 http://deb.example/debian trixie/main amd64 zstd amd64 1.5.7 [689 kB]
+Fetched 771 kB in 0s (9999 kB/s)
+Selecting previously unselected package zstd.
+Preparing to unpack .../zstd_1.5.7_amd64.deb ...
+Unpacking libgpg-error0:amd64 (1.51-4) ...
+Unpacking zstd (1.5.7) ...
+Setting up libgpg-error0:amd64 (1.51-4) ...
+Setting up zstd (1.5.7) ...
+E: a word at the end
+"""
 
 
 def entries(tmp_path: Path) -> list[Any]:
@@ -54,3 +76,40 @@ def test_every_change_makes_another_ramdisk(tmp_path: Path) -> None:
     changed = pack.Entry("init", 0o777, b"bin/sh", is_link=True)
     for others in (before[1:], [*before[:-1], changed], [*before, pack.Entry("etc/fstab", 0o644, b"")]):
         assert pack.overlay_inputs(others) != same
+
+
+def test_who_waits_is_told_how_far_the_packages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "said").write_text(SAID_BY_APT)
+    (tmp_path / "progress").touch()
+    ran = subprocess.run(
+        [sys.executable, ROOT / "roles/ramdisk/files/follow.py", "sh", "-c", f"cat {tmp_path}/said; exit 3"],
+        env={"PATH": "/usr/bin:/bin", "STIEFEL_PROGRESS": str(tmp_path / "progress")},
+        text=True, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == 3
+    assert "E: a word at the end" in ran.stdout
+    assert "Unpacking" not in ran.stdout
+    told = (tmp_path / "progress").read_text().splitlines()
+    assert told == [f"{percent} % of 2 packages" for percent in (16, 33, 50, 66, 83, 100)]
+
+
+def test_a_number_of_packages_that_is_not_known_is_not_told() -> None:
+    assert [far for _, far in follow.followed(["Unpacking zstd (1.5.7) ...\n"]) if far] == []
+
+
+@pytest.mark.skipif(not (shutil.which("cpio") and shutil.which("zstd")), reason="needs cpio and zstd")
+def test_an_archive_is_the_same_each_time_and_who_waits_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, told = tmp_path / "folder", tmp_path / "told"
+    folder.mkdir()
+    (folder / "large").write_bytes(bytes(range(256)) * (4 * pack.MEBIBYTE // 256))
+    told.touch()
+    for name, waits in (("first", ""), ("second", str(told))):
+        monkeypatch.setenv("STIEFEL_PROGRESS", waits)
+        pack.pack(folder, pack.everything(folder), tmp_path / name, 1)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    assert told.read_text().splitlines()[-1] == "100 % of 4 MiB"
+    assert len(told.read_text().splitlines()) > 2
+    listed = subprocess.run(f"zstd -dcq {tmp_path}/first | cpio -t", shell=True, check=True, capture_output=True)
+    assert listed.stdout == b"large\n"

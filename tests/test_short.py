@@ -100,10 +100,11 @@ def test_a_command_that_fails_is_told_by_its_last_words() -> None:
 
 
 def test_a_terminal_sees_the_step_at_hand(tmp_path: Path) -> None:
-    """A long step is shown while it runs, with its seconds, in a line that its result takes the place of."""
+    """A long step is shown while it runs, with its seconds and how far it is, in a line that its result replaces."""
     (tmp_path / "play.yml").write_text(
         "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
-        "    - name: Wait a little\n      ansible.builtin.command: sleep 8\n      changed_when: false\n"
+        "    - name: Wait a little\n      changed_when: false\n"
+        "      ansible.builtin.shell: echo '45 % of 9 MiB' >> $STIEFEL_PROGRESS; sleep 8\n"
     )
     leader, follower = os.openpty()
     run = subprocess.Popen(
@@ -117,5 +118,5 @@ def test_a_terminal_sees_the_step_at_hand(tmp_path: Path) -> None:
             seen += part
     os.close(leader)
     assert run.wait(120) == 0
-    assert re.search(rb"\r\x1b\[K +\d s  Wait a little\r\x1b\[K", seen)
-    assert re.search(rb"\r\x1b\[K +\d s +Wait a little\r\n", seen)
+    assert re.search(rb"\r\x1b\[K +\d+ s  Wait a little: \[#{9} {11}\] 45 % of 9 MiB\r\x1b\[K", seen)
+    assert re.search(rb"\r\x1b\[K +\d+ s +Wait a little\r\n", seen)

@@ -12,6 +12,8 @@ author: the Stiefelsystem authors
 description:
   - Shows each step that takes five seconds or more, and for each role what it changed in less, with the seconds. On a
     terminal the step at hand is shown while it runs. What a step says (ansible.builtin.debug) is shown as it is.
+  - A step of this machine that knows how long it is shows a bar. It appends lines that begin with a percentage, such as
+    C(45 % of 266 MiB), to the file that the environment variable C(STIEFEL_PROGRESS) names.
   - An error is one sentence, once, at the end. What Ansible's default callback would have shown goes to the log that
     C(ANSIBLE_LOG_PATH) names.
   - With C(-v) or C(--diff) it is Ansible's default callback.
@@ -22,13 +24,16 @@ requirements:
   - set as stdout in configuration
 """
 
+import atexit
 import os
 import re
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ansible import constants, context
@@ -67,22 +72,53 @@ class LogOnly:
         return getattr(self._display, name)
 
 
-class Step:
-    """The step at hand: its name, since when, and how far a loop has come."""
+def progress_file() -> Path:
+    """Return the file to which a step of this machine writes how far it is; who runs us may have named one."""
+    if not (name := os.environ.get("STIEFEL_PROGRESS")):
+        handle, name = tempfile.mkstemp(prefix="stiefel-progress-")
+        os.close(handle)
+        os.environ["STIEFEL_PROGRESS"] = name
+        atexit.register(Path(name).unlink, missing_ok=True)
+    return Path(name)
 
-    def __init__(self, full_name: str) -> None:
+
+class Progress:
+    """What has been written to the file of progress since a step began."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._begin = self._size()
+
+    def _size(self) -> int:
+        return self._file.stat().st_size if self._file.exists() else 0
+
+    def last(self) -> str:
+        """Return the last line, if it tells a percentage."""
+        if self._size() == self._begin:
+            return ""
+        with self._file.open("rb") as file:
+            file.seek(self._begin)
+            lines = file.read().decode(errors="replace").splitlines()
+        return lines[-1] if lines and PERCENT.match(lines[-1]) else ""
+
+
+class Step:
+    """The step at hand: its name, since when, and how far it or its loop has come."""
+
+    def __init__(self, full_name: str, progress: Progress | None = None) -> None:
         self.role, _, self.name = (part.strip() for part in full_name.rpartition(" : "))
         self.detail = ""
         self.seconds = 0.0
         self.since = self.item_since = time.monotonic()
         self.shown = False
         self.changed: list[str] = []
+        self._progress = progress
 
     def line(self) -> str:
         """Return what is shown while it runs."""
-        percent = PERCENT.match(self.detail)
-        done = int(percent[1]) // 5 if percent else 0
-        detail = f"[{'#' * done:20}] {self.detail}" if percent else self.detail
+        detail = (self._progress.last() if self._progress else "") or self.detail
+        if percent := PERCENT.match(detail):
+            detail = f"[{'#' * (int(percent[1]) // 5):20}] {detail}"
         return f"{time.monotonic() - self.since:5.0f} s  {self.name}{': ' if detail else ''}{detail}"
 
 
@@ -153,6 +189,7 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._began = time.monotonic()
         if self._short:
             self._display = LogOnly(self._screen)
+            self._progress = progress_file()
             self._pulse.start()
 
     def _say(self, text: str, color: str | None = None, stderr: bool = False) -> None:
@@ -197,7 +234,7 @@ class CallbackModule(Default):  # type: ignore[misc]
     def _task_start(self, task: Any, prefix: str | None = None) -> None:
         self._end_step()
         super()._task_start(task, prefix=prefix)
-        self._step = Step(task.get_name())
+        self._step = Step(task.get_name(), Progress(self._progress) if self._short else None)
         if task.action not in ASKS:
             self._pulse.step = self._step
 

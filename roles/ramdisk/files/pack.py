@@ -23,6 +23,7 @@ made again when what goes into it changes, so that a changed agent costs seconds
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import fnmatch
 import hashlib
@@ -30,12 +31,16 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+MEBIBYTE = 1 << 20
 NOT_ARCHIVED = ("proc/*", "sys/*", "dev/*", "run/*", "tmp/*", "boot/*", "usr/lib/modules/*", "usr/lib/firmware/*")
 
 
@@ -181,20 +186,38 @@ def copy(source: Path, target: Path) -> None:
 
 def pack(folder: Path, names: Iterable[str], output: Path, level: int) -> None:
     """Write a zstd-compressed newc cpio archive of the named paths, owned by root, the same for the same input."""
-    listing = "".join(f"{name}\0" for name in names)
-    packing = subprocess.Popen(
-        ["cpio", "--quiet", "--null", "--create", "--format=newc", "--reproducible", "--owner=+0:+0"],
-        cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=False,
-    )  # fmt: skip
+    chosen = list(names)
+    size = sum(there.st_size for name in chosen if not stat.S_ISDIR((there := (folder / name).lstat()).st_mode))
+    with tempfile.TemporaryFile() as listing:
+        listing.write(b"".join(f"{name}\0".encode() for name in chosen))
+        listing.seek(0)
+        packing = subprocess.Popen(
+            ["cpio", "--quiet", "--null", "--create", "--format=newc", "--reproducible", "--owner=+0:+0"],
+            cwd=folder, stdin=listing, stdout=subprocess.PIPE,
+        )  # fmt: skip
     pressing = subprocess.Popen(
-        ["zstd", "--quiet", "--force", f"-{level}", "-T0", "-o", str(output)], stdin=packing.stdout
+        ["zstd", "--quiet", "--force", f"-{level}", "-T0", "-o", str(output)], stdin=subprocess.PIPE
     )
-    assert packing.stdin and packing.stdout
-    packing.stdout.close()
-    packing.stdin.write(listing.encode())
-    packing.stdin.close()
+    assert packing.stdout and pressing.stdin
+    with contextlib.suppress(BrokenPipeError), packing.stdout, pressing.stdin:
+        feed(packing.stdout, pressing.stdin, size)
     if packing.wait() or pressing.wait():
         sys.exit(f"pack.py: packing {folder} into {output} failed: is there space left?")
+
+
+def feed(source: IO[bytes], sink: IO[bytes], size: int) -> None:
+    """Hand on about `size` bytes, and note how far that is for who waits (STIEFEL_PROGRESS names a file)."""
+    waits = os.environ.get("STIEFEL_PROGRESS")
+    handed_on = noted = 0
+    while part := source.read(MEBIBYTE):
+        sink.write(part)
+        handed_on += len(part)
+        percent = min(100, 100 * handed_on // size) if size else 100
+        if waits and percent > noted:
+            with Path(waits).open("r+") as file:  # not made here: it belongs to who waits
+                file.seek(0, os.SEEK_END)
+                file.write(f"{percent} % of {size // MEBIBYTE} MiB\n")
+            noted = percent
 
 
 def everything(folder: Path) -> Iterator[str]:
