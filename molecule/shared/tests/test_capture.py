@@ -129,6 +129,11 @@ def test_a_run_is_found_at_each_place_of_bytes_that_come_again():
     assert needles.found(around(often)) == set()
 
 
+def test_what_an_address_has_is_no_secret():
+    needles = Needles({"kernel": KERNEL + bytes(15) + b"\xff\x02" + KERNEL})
+    assert needles.found(payload(ipv6(ICMPV6, b"x", bytes(16), b"\xff\x02" + bytes(13) + b"\x16"))) == set()
+
+
 def test_padding_is_no_secret():
     needles = Needles({"kernel": KERNEL + bytes(512) + KERNEL + b"\xaa" * 512})
     assert needles.found(bytes(1400)) == needles.found(b"\xaa" * 1400) == set()

@@ -31,7 +31,7 @@ RECORDING_START, RECORDING_END = 80_000, 20_000
 CONTROL, SAID_IN_CLEAR = "what the attacker itself said in clear", b"GET / HTTP/1.1\r\n\r\n"
 """One of the wrong hellos in attacks.py: a search that does not find it would find nothing."""
 KERNEL_EDGE = 1 << 20
-"""Bytes at both ends that are plain code: they have fifteen zeros and another byte, as the laptop's own DHCP has."""
+"""Bytes at both ends that are plain code, of which other programs have runs."""
 RSS_GROWTH_KIB = 4096
 """More than Python's own housekeeping; a leak of a byte per datagram of the flood and the replay would be seen."""
 

@@ -298,7 +298,10 @@ class Attacks:
 
     def reflection(self) -> tuple[int, list[str]]:
         """Send the victim its own datagrams, from the attacker and from the peer."""
-        own = [frame[62:] for frame in self._recorded_discovery() if frame[6:12] == _raw(self.job.mac)]
+        authors: dict[bytes, bytes] = {}  # what an attacker has sent under a wrong name, somebody else had said before
+        for frame in self._recorded_discovery():
+            authors.setdefault(frame[62:], frame[6:12])
+        own = [payload for payload, author in authors.items() if author == _raw(self.job.mac)]
         own = own or self._overheard()
         frames = [make(payload) for payload in own for make in (self._datagram, self._datagram_of_peer)]
         return self.cable.send(frames, 50), self._gain(_answered)
