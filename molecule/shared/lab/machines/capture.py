@@ -89,8 +89,8 @@ class Needles:
 
     In each such run are 8 bytes that begin at a multiple of 8 in the secret. Those are kept, and every place of the
     data is asked for them; only for one that is there are 16 bytes compared. Eight times the same byte is left out,
-    because zeros are no secret: a run goes unseen when all that it has at multiples of 8 is such padding, or when it has
-    no more than five different bytes, as many addresses have and tables in a kernel.
+    because zeros are no secret: a run goes unseen when all that it has at multiples of 8 is such padding, or when it
+    has no more than five different bytes, as many addresses have and tables in a kernel.
 
     A kernel's first and last megabyte have code in them of which other programs have runs, too: only what is between,
     which is compressed, tells whether it was this kernel.
