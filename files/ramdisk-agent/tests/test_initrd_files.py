@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_house import ROOMS, uses
 
 PYTHON = "/usr/bin/python3"
 SOURCE = Path(__file__).parents[1] / "src"
@@ -42,6 +43,16 @@ def libraries(path):
 def test_every_listed_file_exists_once(files):
     assert all(path.is_file() for path in files)
     assert len(files) == len(set(files))
+
+
+def test_every_room_that_the_attach_program_leads_to_is_listed(files):
+    """Also one that is only imported later, when it is needed: there is no other chance in an initrd."""
+    below, waiting = set(), {"stiefel_agent.target.attach"}
+    while waiting:
+        name = waiting.pop()
+        below.add(name)
+        waiting |= uses(name) - below
+    assert {ROOMS[name] for name in below} <= set(files)
 
 
 def test_the_list_stays_small(files):

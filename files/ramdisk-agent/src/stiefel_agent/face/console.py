@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from stiefel_agent.face import journal, letters
+from stiefel_agent.machine import whole
 
 LAST_ERROR = Path("/run/stiefel/last-error.json")
 """What went wrong last, for `stiefel-agent status`; anybody may read it."""
@@ -61,10 +62,7 @@ def complain(text: str) -> None:
     _write(f"[stiefel] {text}", look(text, wrong=True), journal.ERROR)
     with suppress(OSError):
         left = json.dumps({"at": time.clock_gettime(time.CLOCK_BOOTTIME), "text": text})
-        new = LAST_ERROR.with_suffix(".new")
-        new.write_text(left)
-        new.chmod(0o644)
-        new.rename(LAST_ERROR)
+        whole.write(LAST_ERROR, left, 0o644)
 
 
 def event(name: str, **facts: object) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from stiefel_agent.machine import sysfs
+
 DMI = Path("/sys/class/dmi/id")
 BY_ID = Path("/dev/disk/by-id")
 """Names of disks that hold their serial numbers."""
@@ -11,17 +13,9 @@ _EXAMPLES = frozenset({"03000200040005000006000700080009"})
 """UUIDs that makers of boards forgot to change, without dashes: American Megatrends' example."""
 
 
-def _read(name: str, dmi: Path) -> str:
-    """Return one field, empty where the machine has none or keeps it from us."""
-    try:
-        return (dmi / name).read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
 def model(dmi: Path = DMI) -> str:
     """Return vendor and product, empty where the firmware says nothing."""
-    return " ".join(filter(None, (_read(name, dmi) for name in _NAMES)))
+    return " ".join(filter(None, (sysfs.read(dmi / name) for name in _NAMES)))
 
 
 def _tells_apart(value: str) -> bool:
@@ -38,5 +32,5 @@ def laptop(disk: str, dmi: Path = DMI) -> str:
 
 def identity(dmi: Path = DMI) -> str:
     """Return what only this machine has (UUID and serial numbers, root reads them), empty if there is nothing."""
-    values = {name: _read(name, dmi) for name in _UNIQUE}
+    values = {name: sysfs.read(dmi / name) for name in _UNIQUE}
     return "\n".join(f"{name}={value}" for name, value in values.items() if _tells_apart(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from stiefel_agent.machine import netdev
+from stiefel_agent.machine import netdev, sysfs
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +22,17 @@ class Gauge:
     """Bytes since the interface is there."""
 
 
-def _number(path: Path) -> int | None:
-    """Return what a file holds; None for one that is missing or says nothing now (speed and carrier, while down)."""
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text, 0) if text.lstrip("-").isalnum() else None
-
-
 def read(name: str, net: Path = netdev.SYS_NET) -> Gauge | None:
     """Return an interface's figures, None if there is none of this name."""
     folder = net / name
     if not folder.is_dir():
         return None
-    speed = _number(folder / "speed")
+    speed = sysfs.number(folder / "speed")
     return Gauge(
         name,
-        up=bool((_number(folder / "flags") or 0) & 1),
-        carrier=_number(folder / "carrier") == 1,
+        up=bool((sysfs.number(folder / "flags") or 0) & 1),
+        carrier=sysfs.number(folder / "carrier") == 1,
         speed=speed if speed and speed > 0 else None,
-        received=_number(folder / "statistics/rx_bytes") or 0,
-        sent=_number(folder / "statistics/tx_bytes") or 0,
+        received=sysfs.number(folder / "statistics/rx_bytes") or 0,
+        sent=sysfs.number(folder / "statistics/tx_bytes") or 0,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from stiefel_agent.errors import LinkFailed
-from stiefel_agent.machine import netdev
+from stiefel_agent.machine import netdev, sysfs
 from stiefel_agent.protocol.discovery import Address, Datagram
 from stiefel_agent.protocol.meeting import GROUP, PORT
 
@@ -35,18 +35,10 @@ class Wired:
     """It belongs to a bond, a bridge or a team, which speaks in its stead."""
 
 
-def _read(path: Path) -> str:
-    """Return a sysfs file's text; empty if the interface has vanished or will not say (carrier, while down)."""
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
-
-
 def _is_wired(folder: Path) -> bool:
     """Say whether an interface is Ethernet hardware of this machine: no radio, no bridge, no tunnel."""
     radio = (folder / "wireless").exists() or (folder / "phy80211").exists()
-    return _read(folder / "type") == _ARPHRD_ETHER and (folder / "device").exists() and not radio
+    return sysfs.read(folder / "type") == _ARPHRD_ETHER and (folder / "device").exists() and not radio
 
 
 def wired_names(net: Path = netdev.SYS_NET) -> list[str]:
@@ -58,14 +50,14 @@ def wired() -> list[Wired]:
     """Return the wired interfaces of this machine, by name."""
     found = []
     for folder in (netdev.SYS_NET / name for name in wired_names(netdev.SYS_NET)):
-        if index := _read(folder / "ifindex"):
-            flags = int(_read(folder / "flags") or "0", 16)
+        if index := sysfs.read(folder / "ifindex"):
+            flags = sysfs.number(folder / "flags") or 0
             name = folder.name
             carrier = netdev.has_carrier(name)
             address = netdev.link_local_address(name)
-            used = _read(folder / "statistics/tx_packets") not in ("", "0")
+            used = sysfs.read(folder / "statistics/tx_packets") not in ("", "0")
             port = (folder / "master").exists()
-            mac = _read(folder / "address")
+            mac = sysfs.read(folder / "address")
             found.append(Wired(name, int(index), mac, bool(flags & 1), carrier, address, used, port))
     return found
 
@@ -91,7 +83,7 @@ def _speak_ipv6(conf: Path) -> None:
 
     Whoever switched it off wants no address from a router: none is taken. What comes on is the link's own, and at once.
     """
-    if _read(conf / "disable_ipv6") == "1":
+    if sysfs.read(conf / "disable_ipv6") == "1":
         for setting in ("accept_ra", "autoconf", "accept_dad", "disable_ipv6"):
             (conf / setting).write_text("0")
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stiefel_agent.errors import LinkFailed, TunnelFailed
-from stiefel_agent.machine import program
+from stiefel_agent.machine import program, sysfs
 from stiefel_agent.machine.netlink import Ear
 
 # linux/rtnetlink.h: groups of link changes and of IPv6 address changes
@@ -52,10 +52,7 @@ def exists(interface: str) -> bool:
 
 def has_carrier(interface: str) -> bool:
     """Is there a signal on the cable? False too while the interface is down or gone."""
-    try:
-        return (SYS_NET / interface / "carrier").read_text().strip() == "1"
-    except OSError:
-        return False
+    return sysfs.read(SYS_NET / interface / "carrier") == "1"
 
 
 def link_local_address(interface: str) -> str | None:

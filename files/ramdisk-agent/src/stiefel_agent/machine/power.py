@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stiefel_agent.machine import sysfs
 from stiefel_agent.machine.netlink import Ear
 
 SYS_POWER = Path("/sys/class/power_supply")
@@ -36,14 +37,10 @@ class _Supply:
 
     def says(self, name: str) -> str:
         """Return an attribute; empty if there is none, or if it cannot be read now."""
-        try:
-            return (self.folder / name).read_text().strip()
-        except OSError:
-            return ""
+        return sysfs.read(self.folder / name)
 
     def number(self, name: str) -> int | None:
-        text = self.says(name)
-        return int(text) if text.lstrip("-").isdecimal() else None
+        return sysfs.number(self.folder / name)
 
     def feeds_us(self) -> bool:
         """Say whether it is the machine's own: a mouse's battery, and a phone's at a port, have the scope Device."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from stiefel_agent.errors import SessionInvalid
 from stiefel_agent.face.console import say
+from stiefel_agent.machine import whole
 from stiefel_agent.server.sessions import Session, State, record, recorded
 
 RECORD = Path("/run/stiefel/server-session.json")
 
 
 def remember(state: State, session: Session) -> None:
-    """Write the record, whole or not at all (rename(2)), for root only. /run is in memory: nothing is to be synced."""
+    """Write the record, for root only. Raises OSError."""
     RECORD.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = RECORD.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w") as file:  # noqa: PTH123 - the mode must be right from the first moment
-        file.write(record(state, session))
-    new.rename(RECORD)
+    whole.write(RECORD, record(state, session), 0o600)
 
 
 def recall() -> tuple[State, Session] | None:
