@@ -24,6 +24,9 @@ ONLY_WHEN_NAMED = ("soak", "faults", *(f"molecule {name}" for name in LONG_SCENA
 SIDE_BY_SIDE = 2
 """How many steps run at the same time, of those that may: the smallest machine that runs us has two processors."""
 
+BESIDE_EACH_OTHER = ("--numprocesses=4", "--dist=worksteal")
+"""How pytest runs tests that wait more than they work, each in namespaces of its own (pytest-xdist)."""
+
 PROGRESS_SECONDS = 30
 """Between two lines that tell how far a step is: who looks on for an hour should see that it goes on."""
 
@@ -126,7 +129,7 @@ def lint_steps() -> Iterator[Step]:
 def pytest_steps() -> Iterator[Step]:
     """Yield the test suites that need no virtual machine, the longest first; each folder brings its own settings."""
     argv = ("pytest", "-q", "-rs", "--tb=short", "--durations=5")
-    yield Step("pytest bench", (*argv, "tests/faults"), cwd=AGENT, timeout=1800)
+    yield Step("pytest bench", (*argv, *BESIDE_EACH_OTHER, "tests/faults"), cwd=AGENT, timeout=1800)
     yield Step("pytest .", (*argv, "tests"), timeout=900)
     yield Step(f"pytest {AGENT}", (*argv, "tests", "--ignore=tests/faults"), cwd=AGENT, timeout=900)
     yield Step(f"pytest {LAB}", (*argv, "tests"), cwd=LAB, timeout=900)

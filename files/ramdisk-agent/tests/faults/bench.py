@@ -11,9 +11,11 @@ docs/testing.md says how to write a test. Everything ends with the test, whateve
 """
 
 import ctypes
+import functools
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -41,60 +43,89 @@ FIREWALL = HERE.parents[3] / "roles/ramdisk/files/nftables.conf"
 DISK_BYTES = 16 << 20
 CLONE_NEWNET = 0x40000000
 SERVER, EXPORT = "stiefel-server.service", "stiefel-export.service"
-PAGE = re.compile(r"\x1b\[H(.*?)\x1b\[J", re.DOTALL)
+PAGE, END_OF_PAGE = "\x1b[H", "\x1b[J"
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 NEEDED = ("nbdkit", "nft", "unshare", "losetup", "wg", "wireguard-go")
 """Programs, as the packages in `./stiefel` (packages_for test) bring them."""
 
 
-def child_of(pid):
-    """Return the one child of a process, None while there is none."""
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            return int(status.parent.name)
-    return None
+@functools.cache
+def nursery():
+    """Return the socket of the nursery, which ends when we do."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        subprocess.Popen([sys.executable, str(HERE / "nursery.py")], stdin=theirs, env=environment())
+    return ours
+
+
+def environment():
+    """Return what every program in a machine has around it."""
+    return {
+        **os.environ, "PATH": f"{HERE / 'stand_ins'}:{os.environ['PATH']}:/usr/sbin:/sbin",
+        "PYTHONPATH": f"{SOURCE}:{HERE}", "PYTHONUNBUFFERED": "1", "STIEFEL_PYTHON": sys.executable,
+    }  # fmt: skip
+
+
+class Role:
+    """One of the agent's programs, as it runs in a machine."""
+
+    def __init__(self, machine, connection):
+        self._machine = machine
+        connection.settimeout(SECONDS)
+        self._told = connection.makefile()
+        connection.close()  # when the file is
+        self._pid = json.loads(self._told.readline())
+
+    def wait(self):
+        """Return its exit code when it has ended."""
+        with self._told:
+            return json.loads(self._told.readline())
+
+    def kill(self):
+        self._machine.run("kill", "-KILL", str(self._pid))
 
 
 class Machine:
     """A machine: namespaces, a folder that holds its /run, and its PID 1."""
 
-    def __init__(self, name, folder, files, *, terminal="/dev/null", disk=""):
-        """`files`: what stands below its /etc, by path."""
+    def __init__(self, name, folder, files, *, terminal="/dev/null", disk="", patience=None):
+        """`files`: what stands below its /etc, by path; `patience`: see roles.py."""
         self.name, self.folder = name, folder
+        files = {**files, "stiefel/patience.json": json.dumps(patience or {})}
         (folder / "run").mkdir()
         for path, content in files.items():
             (folder / "etc" / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / "etc" / path).write_bytes(content if isinstance(content, bytes) else content.encode())
         self._journal = folder / "run/journal"
         self._journal.touch()
-        path = f"{HERE / 'stand_ins'}:{os.environ['PATH']}:/usr/sbin:/sbin"
-        self.environment = {
-            **os.environ, "PATH": path, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1",
-            "STIEFEL_PYTHON": sys.executable, "STIEFEL_BENCH": str(HERE),
-        }  # fmt: skip
-        unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
-        self._process = subprocess.Popen(
-            [*unshare, sys.executable, "-IS", str(HERE / "pid1.py"), str(folder), terminal, disk],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment,
-        )  # fmt: skip
-        assert self._process.stdout.readline() == b"ready\n", f"{name} did not start"
-        self.pid = child_of(self._process.pid)
+        sleep, ready = os.pipe(), os.pipe()
+        with os.fdopen(sleep[0]), os.fdopen(ready[1]):
+            request = json.dumps([str(folder), terminal, disk]).encode()
+            socket.send_fds(nursery(), [request], [sleep[0], ready[1]])
+            self.pid = int(nursery().recv(32))
+        self._process, self._sleep = os.pidfd_open(self.pid), sleep[1]
+        with os.fdopen(ready[0]) as said:
+            assert said.readline() == "ready\n", f"{name} did not start"
 
     def off(self):
-        """End everything in the machine at once, as a power cut does."""
-        self._process.kill()  # and with it its child, PID 1 of all others
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            stream.close()
+        """End everything in the machine at once, as a power cut does; it may be off already."""
+        if self._sleep is None:
+            return
+        if self.runs():
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            select.select([self._process], [], [], SECONDS)
+        os.close(self._process)
+        os.close(self._sleep)
+        self._sleep = None
+
+    def runs(self):
+        """Say whether its PID 1 is still there: all else in it ends before that."""
+        return not select.select([self._process], [], [], 0)[0]
 
     def popen(self, *command, **options):
         """Start a program in the machine."""
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--"]
-        return subprocess.Popen([*enter, *command], env=self.environment, **options)
+        return subprocess.Popen([*enter, *command], env=environment(), **options)
 
     def run(self, *command, check=True):
         """Run a program in the machine, return its output."""
@@ -103,11 +134,16 @@ class Machine:
         assert not (check and process.returncode), f"{self.name}: {command}: {said}{complaint}"
         return said
 
+    def _ask(self, *call):
+        """Return a connection to the machine's PID 1 on which something was said."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(str(self.folder / "run/pid1.sock"))
+        connection.sendall(json.dumps(call).encode() + b"\n")
+        return connection
+
     def role(self, name):
         """Start one of the agent's programs; what it says is in the journal."""
-        with self._journal.open("ab") as journal:
-            command = [sys.executable, str(HERE / "roles.py"), name]
-            return self.popen(*command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=journal)
+        return Role(self, self._ask("role", name))
 
     def said(self):
         """Return the journal."""
@@ -225,8 +261,9 @@ class Terminal:
 
     def page(self):
         """Return the page that is shown, without its colours, as one line."""
-        pages = PAGE.findall(self._text)
-        return " ".join(COLOUR.sub("", pages[-1]).split()) if pages else ""
+        end = self._text.rfind(END_OF_PAGE)
+        begin = self._text.rfind(PAGE, 0, max(end, 0))
+        return "" if begin < 0 else " ".join(COLOUR.sub("", self._text[begin + len(PAGE) : end]).split())
 
     def shows(self, text):
         wait_for(lambda: text in self.page(), lambda: f"the laptop shows {text!r}, but: {self.page()}")
@@ -239,9 +276,9 @@ class Terminal:
 class Laptop(Machine):
     """The laptop in server mode: a disk, a bundle, keys, and the server agent as its unit starts it."""
 
-    def __init__(self, folder, name, keys, *, sector=512, words="", **settings):
-        """`sector`: bytes of a logical sector of its disk; `words`: on its targets' command line; `settings`: what
-        autokexec tells the server.
+    def __init__(self, folder, name, keys, *, sector=512, words="", patience=None, **settings):
+        """`sector`: bytes of a logical sector of its disk; `words`: on its targets' command line; `patience`: see
+        roles.py; `settings`: what autokexec tells the server.
         """
         self.terminal = Terminal()
         self.keys = keys
@@ -263,7 +300,7 @@ class Laptop(Machine):
             "stiefel/bundle/cmdline": f"root=UUID=1 stiefel.role=target {words}\n",
             "stiefel/bundle/kernel-version": "6.12\n",
         }
-        super().__init__(name, folder, files, terminal=self.terminal.path, disk=self.disk)
+        super().__init__(name, folder, files, terminal=self.terminal.path, disk=self.disk, patience=patience)
 
     @property
     def record(self):
@@ -332,7 +369,7 @@ class Home(Machine):
             "stiefel/serial": serial,
             "stiefel/autokexec.json": json.dumps({"disk": self.disk, "laptop": "anna"}),
         }
-        super().__init__("laptop", folder, files, disk=self.disk)
+        super().__init__(laptop.name, folder, files, disk=self.disk)
 
     def off(self):
         super().off()
@@ -342,8 +379,9 @@ class Home(Machine):
 class Desktop(Machine):
     """A desktop: the client from its stick, then the target."""
 
-    def __init__(self, folder, name, key):
-        super().__init__(name, folder, {"stiefel/key.json": serialise([key.for_stick()]), "stiefel/desktop": name})
+    def __init__(self, folder, name, key, patience):
+        files = {"stiefel/key.json": serialise([key.for_stick()]), "stiefel/desktop": name}
+        super().__init__(name, folder, files, patience=patience)
         self._driver = Driver(folder / "run/kernel.sock")
 
     def off(self):
@@ -357,11 +395,11 @@ class Desktop(Machine):
     def receives(self):
         """Run the client to its end: bundle received, disk promised, about to start the target."""
         client = self.role("client")
-        assert client.wait(SECONDS) == 0, self.said()
+        assert client.wait() == 0, self.said()
 
     def attaches(self):
         """Run the target's attach, return the disk that it made."""
-        assert self.role("attach").wait(SECONDS) == 0, self.said()
+        assert self.role("attach").wait() == 0, self.said()
         return self._driver.disk
 
     def boots(self):
@@ -392,7 +430,7 @@ class Desktop(Machine):
 
     def restarted(self):
         """Wait until it has done what reboot(2) asks for: in a namespace of processes, that is the end of its PID 1."""
-        wait_for(lambda: self._process.poll() is not None, lambda: f"{self.name} restarts, but:\n{self.said()}")
+        wait_for(lambda: not self.runs(), lambda: f"{self.name} restarts, but:\n{self.said()}")
 
     def console(self):
         """Return what its console was told, without colours, as one line."""
@@ -404,7 +442,7 @@ class Desktop(Machine):
 
     def releases(self):
         """Run the target's release; return its exit code."""
-        return self.role("release").wait(SECONDS)
+        return self.role("release").wait()
 
 
 def connected(host, port, seconds=SECONDS):
@@ -466,10 +504,13 @@ class Bench:
         home.hears("event=listening")
         return home
 
-    def desktop(self, name="tower", key=None):
-        """Switch a desktop on, for the first time or again; its stick's client is started by the test."""
+    def desktop(self, name="tower", key=None, patience=None):
+        """Switch a desktop on, for the first time or again; its stick's client is started by the test.
+
+        `patience`: see roles.py.
+        """
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        desktop = Desktop(folder, name, key or self.key)
+        desktop = Desktop(folder, name, key or self.key, patience)
         self._stack.callback(desktop.off)
         self.cable.plug(desktop)
         return desktop

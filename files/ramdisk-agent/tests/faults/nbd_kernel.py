@@ -222,7 +222,12 @@ class Load:
         blocks = itertools.cycle(range(64))
         waiting = deque()
         while not self._stop:
-            connection = self._disk.living(number)
+            try:
+                connection = self._disk.living(number)
+            except AssertionError:
+                if self._stop:  # nobody has wanted one any more
+                    return
+                raise
             try:
                 self._write_on(connection, number, blocks, waiting)
             except ConnectionLost as error:

@@ -2,12 +2,15 @@
 
 It runs in namespaces of its own (mounts, network, processes): when it ends, everything in the machine ends, and with
 the last process the network goes, too. It ends when its standard input does, so a dead test leaves nothing behind.
+nursery.py forks it, with the agent loaded; so the agent's programs are forked from it, and everything else is executed.
 
 The units are the project's real ones. Honoured: Type (simple, notify, forking, oneshot), Requires, EnvironmentFile,
 RuntimeDirectory, ExecStart, PIDFile, StandardInput=tty-force, TTYReset, Restart (at once, whatever RestartSec says:
 waiting proves nothing), KillSignal, TimeoutStopSec, a control group's list of processes. Not: how a unit is confined.
 """
 
+import ctypes
+import fcntl
 import json
 import os
 import select
@@ -20,8 +23,15 @@ import subprocess
 import sys
 import termios
 import time
+import traceback
 import tty
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+
+import roles
+
+from stiefel_agent.machine import rtnl
 
 AGENT = Path(__file__).parents[2]
 UNITS = AGENT / "units"
@@ -34,48 +44,125 @@ REFUSALS = Path("/run/refusals")
 """Lines "VERB UNIT": each is refused once, for tests of what happens then; after "hang " it is never answered, after
 "ignore " it is answered as if it had been done."""
 
-MOUNTS = """
-mount --make-rprivate /
-mount --bind "$1/run" /run
-mount -t tmpfs none /mnt
-mkdir -p /mnt/etc /mnt/dev/pts /mnt/dev/net
-cd /mnt/dev
-touch null zero full random urandom tty ptmx console tty1 ${3:+"/mnt$3"}
-for name in null zero full random urandom tty ptmx; do
-    mount --bind "/dev/$name" "$name"
-done
-for name in pts net; do
-    mount --rbind "/dev/$name" "$name"
-done
-mount --bind "$2" tty1
-: >"$1/run/console"
-mount --bind "$1/run/console" console
-[ -z "$3" ] || mount --bind "$3" "/mnt$3"
-mount --rbind /mnt/dev /dev
-ln -s /proc/self/fd /dev/fd
-ln -s /proc/self/fd/0 /dev/stdin
-cd /etc
-for name in alternatives group iproute2 ld.so.cache localtime nsswitch.conf passwd protocols services; do
-    [ ! -e "$name" ] || set -- "$@" "$name"
-done
-(shift 3 && cp -a "$@" /mnt/etc)
-cp -a "$1/etc/." /mnt/etc
-cd /
-mount --rbind /mnt/etc /etc
-mount -t proc none /proc
-mount --bind /proc/sys /proc/sys
-mount --bind /proc/sys/net /proc/sys/net
-mount -o remount,bind,ro /proc/sys
-mount -t sysfs none /sys
-mount -t tmpfs none /sys/block
-mount -t tmpfs none /sys/fs/cgroup
-[ -z "$3" ] || ln -s "/sys/devices/virtual/block/${3#/dev/}" /sys/block
-ip link set lo up
-sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
-"""
-"""Arguments: the machine's folder, its terminal, its disk or nothing. The host's own /run, /dev and /etc are out of
-sight, and of the kernel's settings only the network's can be written: nothing in here can reach the host's systemd,
-devices or settings. Two machines' MACs differ: no wait for duplicate addresses."""
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18  # linux/mount.h
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx")
+SHARED_ETC = ("alternatives", "group", "iproute2", "ld.so.cache", "localtime", "nsswitch.conf", "passwd", "protocols",
+              "services")  # fmt: skip
+"""What of the host's /etc its programs need."""
+EXECUTED = "STIEFEL_EXECUTED"
+"""In the environment: the agent's programs are executed, and load what they need, as figures want it."""
+PLAY = "import sys, roles; sys.exit(roles.play(sys.argv[1:]))"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source, target, kind="", flags=0):
+    if _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, None):
+        raise OSError(ctypes.get_errno(), f"mount {source} on {target}: {os.strerror(ctypes.get_errno())}")
+
+
+def bind(source, target, flags=0):
+    """Let a file be seen at another place, too."""
+    Path(target).touch()
+    mount(source, target, flags=MS_BIND | flags)
+
+
+def furnish(folder, terminal, disk):
+    """Make the machine's own /run, /dev, /etc, /proc and /sys; `disk` may be empty.
+
+    The host's are out of sight, and of the kernel's settings only the network's can be written: nothing in here can
+    reach the host's systemd, devices or settings.
+    """
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    mount(folder / "run", "/run", flags=MS_BIND)
+    mount("none", "/mnt", "tmpfs")
+    furnish_dev(folder, terminal, disk)
+    furnish_etc(folder)
+    mount("none", "/proc", "proc")
+    mount("/proc/sys", "/proc/sys", flags=MS_BIND)
+    mount("/proc/sys/net", "/proc/sys/net", flags=MS_BIND)
+    mount("none", "/proc/sys", flags=MS_REMOUNT | MS_BIND | MS_RDONLY)
+    mount("none", "/sys", "sysfs")
+    for tree in ("/sys/block", "/sys/fs/cgroup"):
+        mount("none", tree, "tmpfs")
+    if disk:
+        Path("/sys/block", disk.name).symlink_to(f"/sys/devices/virtual/block/{disk.name}")
+
+
+def furnish_dev(folder, terminal, disk):
+    dev, console = Path("/mnt/dev"), folder / "run/console"
+    dev.mkdir()
+    console.touch()
+    for name in DEVICES:
+        bind(f"/dev/{name}", dev / name)
+    for name in ("pts", "net"):
+        (dev / name).mkdir()
+        mount(f"/dev/{name}", dev / name, flags=MS_BIND | MS_REC)
+    bind(terminal, dev / "tty1")
+    bind(console, dev / "console")
+    if disk:
+        bind(disk, dev / disk.name)
+    (dev / "fd").symlink_to("/proc/self/fd")
+    (dev / "stdin").symlink_to("/proc/self/fd/0")
+    mount(dev, "/dev", flags=MS_BIND | MS_REC)
+
+
+def furnish_etc(folder):
+    etc = Path("/mnt/etc")
+    etc.mkdir()
+    for source in (Path("/etc", name) for name in SHARED_ETC):
+        if source.is_dir():
+            (etc / source.name).mkdir()
+            mount(source, etc / source.name, flags=MS_BIND)
+        elif source.exists():
+            shutil.copy(source, etc, follow_symlinks=False)
+    shutil.copytree(folder / "etc", etc, dirs_exist_ok=True)
+    mount(etc, "/etc", flags=MS_BIND | MS_REC)
+
+
+def start_network():
+    """Switch the loopback on; two machines' MACs differ, so nobody waits for duplicate addresses."""
+    with rtnl.Interfaces() as interfaces:
+        interfaces.set_up(1)
+    for name in ("default", "all"):
+        Path("/proc/sys/net/ipv6/conf", name, "accept_dad").write_text("0")
+
+
+def become(program, stdin, stdout, stderr, environment=()):
+    """Let this process, a fork, be a program with these descriptors as its streams, and nothing else of its parent."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, stream in enumerate((stdin, stdout, stderr)):
+            os.dup2(stream, number)
+        os.closerange(3, 256)
+        os.environ.update(environment)
+        code = program() or 0
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+
+
+def agent(words, stdin, stdout, stderr, *, environment=(), terminal=False):
+    """Fork one of the agent's programs; return its process id. `terminal`: it controls the one that stdin is."""
+    child = os.fork()
+    if not child:
+
+        def program():
+            os.setsid()
+            if terminal:
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            if os.environ.get(EXECUTED):
+                os.execv(sys.executable, [sys.executable, "-c", PLAY, *words])
+            return roles.play(words)
+
+        become(program, stdin.fileno(), stdout.fileno(), stderr.fileno(), environment)
+    return child
 
 
 def tell(text):
@@ -153,8 +240,8 @@ class Unit:
                 )  # fmt: skip
             with Path(TERMINAL).open("r+b", buffering=0) as terminal:
                 reset_terminal(terminal)
-                takes_it = ["setsid", "--ctty", *argv]
-                return subprocess.Popen(takes_it, env=environment, stdin=terminal, stdout=terminal, stderr=journal)
+                child = agent(argv[1:], terminal, terminal, journal, environment=environment, terminal=True)
+                return SimpleNamespace(pid=child)
 
     def stop(self):
         """End the unit's process by its KillSignal, after its TimeoutStopSec by SIGKILL."""
@@ -246,10 +333,26 @@ def gone(pid, seconds):
 
 
 class Manager:
-    """What systemctl speaks to."""
+    """What systemctl speaks to, and what starts the agent's programs for the test."""
 
     def __init__(self):
         self.units = {}
+        self.playing = {}
+        """The connections that wait for a program's end, by its process id."""
+        self.unanswered = []
+
+    def take(self, connection):
+        """Answer one connection: now, later (a program's end) or never."""
+        call = json.loads(connection.makefile().readline())
+        if call[0] == "role":
+            with JOURNAL.open("ab") as journal, Path(os.devnull).open("r+b") as null:
+                child = agent(call[1:], null, null, journal)
+            self.playing[child] = connection
+            connection.sendall(f"{child}\n".encode())
+        elif answer := self.call(call):
+            reply(connection, answer)
+        else:
+            self.unanswered.append(connection)
 
     def unit(self, name):
         if name not in self.units:
@@ -300,6 +403,8 @@ class Manager:
                 return
             if not pid:
                 return
+            if pid in self.playing:
+                reply(self.playing.pop(pid), os.waitstatus_to_exitcode(status))
             for unit in self.units.values():
                 if unit.main == pid and unit.state == "active":
                     unit.ended(status)
@@ -316,34 +421,30 @@ def refused(call):
     return True
 
 
-def main():
+def reply(connection, answer):
+    """Send an answer, and hang up; whoever asked may have gone."""
+    with connection, suppress(OSError):
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def main(folder, terminal, disk):
     """Set the machine up, say "ready", then serve systemctl until standard input ends."""
-    folder, terminal, disk = sys.argv[1:]
-    subprocess.run(["sh", "-euc", MOUNTS, "mounts", folder, terminal, disk], check=True)
+    furnish(Path(folder), terminal, Path(disk) if disk else None)
+    start_network()
     wake, child_ended = os.pipe2(os.O_NONBLOCK)
     signal.set_wakeup_fd(child_ended)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(SOCKET))
     listener.listen(16)
-    manager, unanswered = Manager(), []
+    manager = Manager()
     print("ready", flush=True)
     while True:
         ready, _, _ = select.select([listener, wake, sys.stdin], [], [])
         if sys.stdin in ready and not os.read(sys.stdin.fileno(), 1):
             return
         if listener in ready:
-            connection = listener.accept()[0]
-            answer = manager.call(json.loads(connection.makefile().readline()))
-            if answer:
-                connection.sendall(json.dumps(answer).encode() + b"\n")
-                connection.close()
-            else:
-                unanswered.append(connection)
+            manager.take(listener.accept()[0])
         if wake in ready:
             os.read(wake, 4096)
         manager.reap()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """The agent in a machine of the bench, whole but for what a network namespace cannot have.
 
-Usage: roles.py server|client (the agent's own entry), roles.py attach|release (the target's programs)
+pid1.py forks it: `server`, `client` and so on are the agent's own entry, `attach` and `release` the target's programs.
 
 Left out, and tested in the virtual lab: that an interface is hardware, the firmware's serial number, kexec (what would
 be started is kept: the bundle under /run, the session where the target's initrd has it), the kernel's nbd driver (the
@@ -8,6 +8,7 @@ sockets go to the test, see nbd_kernel.py), WireGuard's own netlink (wg(8) speak
 writes what it says), systemd's way to switch a target off.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -21,9 +22,26 @@ from pathlib import Path
 from stiefel_agent import cli
 from stiefel_agent.client import client
 from stiefel_agent.machine import firmware, genl, kexec, link, netdev, power, wireguard
-from stiefel_agent.server import feed, page
-from stiefel_agent.server import power as judge
 from stiefel_agent.target import attach, cable, clock, ear, keeper, nbd, release
+
+QUICK = {
+    "client.choice.LISTEN_SECONDS": 1.0,
+    "client.client.RETRY_SECONDS": 1.0,
+    "server.feed.READ_SECONDS": 0.0,  # nobody announces what a test writes there
+    "server.feed.WORRIED_SECONDS": 0.0,
+    "server.feed.REPEAT_SECONDS": 1.0,
+    "server.page.QUIET_SECONDS": 2.0,  # not three keepalives
+    "server.power.GRACE_SECONDS": 1.0,
+    "target.keeper.ASK_SECONDS": 1.0,
+    "target.keeper.SAY_SECONDS": 1.0,
+    "target.keeper.GIVE_UP_SECONDS": 1.0,
+    "target.keeper.RESTART_SECONDS": 1.0,
+    "target.keeper.COUNTDOWN": (1.0,),
+}
+"""What a person is given to read, or a slow machine to answer: nobody reads here, and all machines are one."""
+
+PATIENCE = Path("/etc/stiefel/patience.json")
+"""The same for one machine, as its test wants it."""
 
 KERNEL = "/run/kernel.sock"
 HOLD = Path("/run/hold")
@@ -101,7 +119,17 @@ def set_endpoint(_netlink, interface, peer, endpoint):
     subprocess.run(command, check=True)
 
 
-def main():
+def be_patient(seconds):
+    """Let the product wait so long for one thing and another, by the names of its settings."""
+    for name, value in seconds.items():
+        module, _, setting = name.rpartition(".")
+        room = importlib.import_module(f"stiefel_agent.{module}")
+        assert hasattr(room, setting), name
+        setattr(room, setting, value)
+
+
+def play(words):
+    """Run one program of the agent, with its words, in a process that ends with it; return its exit code."""
     # A veth is no hardware: here everything but `lo` and the tunnel is the cable.
     link._is_wired = lambda folder: folder.name != "lo" and not (folder / "tun_flags").exists()
     netdev.udev_settle = lambda: None
@@ -112,24 +140,18 @@ def main():
     nbd.connect = connect
     os.fsync = slow_fsync
     power.SYS_POWER = Path("/run/power_supply")
-    feed.READ_SECONDS = feed.WORRIED_SECONDS = 0.0  # nobody announces what a test writes there
-    judge.GRACE_SECONDS = 2.0
-    page.QUIET_SECONDS = 2.0  # not three keepalives
     ear.shut_down = lambda: Path("/run/shut-down").touch()
     cable.HARDWARE.add("veth")
     nbd.reconfigure = lambda _netlink, _index, sockets: driver("reconfigure", sockets).close()
     genl.GenericNetlink.group = lambda *_: 0
     keeper.Announcements = Announcements
     wireguard.set_endpoint = set_endpoint
-    keeper.GIVE_UP_SECONDS = 1.0
-    keeper.COUNTDOWN, keeper.RESTART_SECONDS = (3.0, 2.0, 1.0), 3.0  # nobody reads it here
     release.flush = lambda disk: None
     attach.COMMAND_LINE = Path("/run/cmdline")
     clock.take_as_utc, clock.boottime = lambda: None, lambda: 0.0
     time.clock_settime = lambda _clock, seconds: Path("/run/clock").write_text(str(seconds))
     attach.HUNG_TASKS = Path("/run/hung_task_timeout_secs")  # the kernel's own is the host's, too
+    be_patient(QUICK | json.loads(PATIENCE.read_text()))
+    sys.argv = ["stiefel-agent", *words]
     programs = {"attach": attach.main, "release": release.main}
-    return programs.get(sys.argv[1], cli.main)()
-
-
-sys.exit(main())
+    return programs.get(words[0], cli.main)()

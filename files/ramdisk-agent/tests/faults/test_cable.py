@@ -90,7 +90,9 @@ def chatter(laptop):
 
 
 def test_a_desktop_that_vanishes_before_its_target_runs_is_noticed_within_seconds(bench):
-    laptop, desktop = bench.laptop(), bench.desktop()
+    names = ("IDLE_SECONDS", "INTERVAL_SECONDS", "PROBES", "UNANSWERED_SECONDS")
+    laptop = bench.laptop(patience={f"server.connections.{name}": 1 for name in names})
+    desktop = bench.desktop()
     desktop.hold()
     desktop.role("client")
     desktop.hears("event=bundle_received")

@@ -1,10 +1,12 @@
 """Exactly one desktop writes, whatever happens; and nobody waits for a person who need not."""
 
 import signal
+from pathlib import Path
 
 import pytest
 from bench import EXPORT, SERVER
 from nbd_kernel import ConnectionLost
+from waiting import wait_for
 
 
 def plain(laptop):
@@ -109,6 +111,24 @@ def test_each_of_two_laptops_with_one_key_serves_one_desktop_and_goes_home_with_
     for desktop in desktops:
         assert desktop.releases() == 0
         served[desktop.name].hears(f"event=released desktop={desktop.name}")
+
+
+def test_a_laptop_in_its_own_system_is_left_alone_while_a_server_of_the_same_key_waits(bench):
+    """Whoever is asked shuts down what it is doing: nobody is, while there is a server that only has to answer."""
+    server, desktop = bench.laptop(), bench.desktop(patience={"client.choice.LISTEN_SECONDS": 600.0})
+    other = bench.goes_home(bench.laptop("other"), serial="bert's own")
+    with server.stands_still():
+        client = desktop.role("client")
+        wait_for(lambda: datagrams_read(desktop), "the desktop has heard of the laptop in its own system")
+    assert client.wait() == 0
+    server.hears("event=exported desktop=tower")
+    assert "event=called" not in other.said()
+
+
+def datagrams_read(machine):
+    """Return how many datagrams the programs of a machine have read."""
+    counters = dict(line.split() for line in Path(f"/proc/{machine.pid}/net/snmp6").read_text().splitlines())
+    return int(counters["Udp6InDatagrams"])
 
 
 def is_of(laptop, desktop):

@@ -10,6 +10,8 @@ import pytest
 from bench import EXPORT, SERVER
 from nbd_kernel import Load
 
+from stiefel_agent.server.releases import CALLERS_LIMIT
+
 
 def goes_home(laptop, desktop):
     """The target's own release works as if nothing had been."""
@@ -100,7 +102,8 @@ def test_a_release_and_a_persons_yes_in_one_turn_end_the_session_once(bench):
 
 @pytest.mark.parametrize("fault", ["", "hang "], ids=["fails", "hangs"])
 def test_the_laptop_goes_home_though_the_exports_end_does_not_work_at_once(bench, fault):
-    laptop, desktop = bench.laptop(), bench.desktop("tower")
+    laptop = bench.laptop(patience={"server.export.LIMIT_SECONDS": 2.0, "server.server.RETRY_SECONDS": 0.5})
+    desktop = bench.desktop("tower")
     desktop.boots()
     for verb in ("stop", "kill"):
         laptop.refuse(f"{fault}{verb} {EXPORT}")
@@ -165,6 +168,22 @@ def test_strangers_at_the_release_port_who_dawdle_hang_up_or_say_nothing_hold_no
         dawdler.join()
         for one in (dawdling, *silent):
             one.close()
+
+
+def test_callers_at_the_release_port_are_limited_in_number_and_the_newest_are_heard(bench):
+    """Who calls and says nothing is driven out by the next, or any user of the target could use up the laptop."""
+    laptop, desktop = bench.laptop(patience={"server.releases.CALLER_SECONDS": 3600.0}), bench.desktop("tower")
+    desktop.boots()
+    release = desktop.session().release
+    callers = [desktop.connect(release.port) for _ in range(CALLERS_LIMIT + 3)]
+    driven_out, heard = callers[:3], callers[3]
+    for one in driven_out:
+        assert one.recv(1) == b""
+    heard.sendall(release.token.encode() + b"\n")
+    assert heard.recv(16) == b"ok\n"
+    laptop.hears("event=released desktop=tower")
+    for one in callers:
+        one.close()
 
 
 def test_a_stopped_terminal_stops_nothing(bench):

@@ -44,7 +44,7 @@ def test_a_target_that_goes_on_running_waits_for_its_laptop_however_long_it_take
 @pytest.mark.fault("F12")
 def test_the_release_gives_up_and_says_so(bench):
     bench.laptop()
-    desktop = bench.desktop()
+    desktop = bench.desktop(patience={"target.release.ANSWER_SECONDS": 1.0})
     desktop.boots()
     bench.cable.cut(desktop)
     assert desktop.releases() == 1

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from stiefel_agent.machine import sysfs
+
 SYS_RTC = Path("/sys/class/rtc/rtc0")
 
 
@@ -11,7 +13,5 @@ def ahead() -> int:
 
     Hours, where it is in local time: the next kernel does not know that.
     """
-    try:
-        return int((SYS_RTC / "since_epoch").read_text()) - round(time.time())
-    except (OSError, ValueError):
-        return 0
+    stands = sysfs.number(SYS_RTC / "since_epoch")
+    return 0 if stands is None else stands - round(time.time())
