@@ -216,7 +216,7 @@ def run(step: Step, deadline: float) -> Result:
     """Run one step with its output in a log; then show what became of it, and the log's end when it failed."""
     log = LOGS / (re.sub(r"\W+", "-", step.name).strip("-") + ".log")
     progress = log.with_suffix(".progress")
-    progress.unlink(missing_ok=True)
+    progress.write_text("")
     start = time.monotonic()
     process = CHILDREN.start(step, log, progress)
     ended = wait(process, step, min(step.timeout, deadline - start), (log, progress))

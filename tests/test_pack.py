@@ -93,6 +93,12 @@ def test_who_waits_is_told_how_far_the_packages_are(tmp_path: Path, monkeypatch:
     assert told == [f"{percent} % of 2 packages" for percent in (16, 33, 50, 66, 83, 100)]
 
 
+def test_nobody_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STIEFEL_PROGRESS", str(tmp_path / "gone"))
+    follow.note("45 % of 2 packages")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_number_of_packages_that_is_not_known_is_not_told() -> None:
     assert [far for _, far in follow.followed(["Unpacking zstd (1.5.7) ...\n"]) if far] == []
 

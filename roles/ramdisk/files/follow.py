@@ -9,6 +9,7 @@ What the command says besides goes on to standard output. The file that STIEFEL_
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -36,9 +37,9 @@ def followed(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def note(text: str) -> None:
-    """Append a line to the file of who waits, if anybody does."""
+    """Append a line to the file of who waits, if anybody does. It is not made here: it belongs to who waits."""
     if waits := os.environ.get("STIEFEL_PROGRESS"):
-        with Path(waits).open("r+") as file:  # not made here: it belongs to who waits
+        with contextlib.suppress(FileNotFoundError), Path(waits).open("r+") as file:
             file.seek(0, os.SEEK_END)
             file.write(f"{text}\n")
 

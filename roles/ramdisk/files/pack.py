@@ -40,6 +40,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from follow import note  # beside this script
+
 MEBIBYTE = 1 << 20
 NOT_ARCHIVED = ("proc/*", "sys/*", "dev/*", "run/*", "tmp/*", "boot/*", "usr/lib/modules/*", "usr/lib/firmware/*")
 
@@ -207,16 +209,13 @@ def pack(folder: Path, names: Iterable[str], output: Path, level: int) -> None:
 
 def feed(source: IO[bytes], sink: IO[bytes], size: int) -> None:
     """Hand on about `size` bytes, and note how far that is for who waits (STIEFEL_PROGRESS names a file)."""
-    waits = os.environ.get("STIEFEL_PROGRESS")
     handed_on = noted = 0
     while part := source.read(MEBIBYTE):
         sink.write(part)
         handed_on += len(part)
         percent = min(100, 100 * handed_on // size) if size else 100
-        if waits and percent > noted:
-            with Path(waits).open("r+") as file:  # not made here: it belongs to who waits
-                file.seek(0, os.SEEK_END)
-                file.write(f"{percent} % of {size // MEBIBYTE} MiB\n")
+        if percent > noted:
+            note(f"{percent} % of {size // MEBIBYTE} MiB")
             noted = percent
 
 
