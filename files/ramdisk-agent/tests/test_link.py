@@ -47,3 +47,28 @@ def test_ipv6_comes_on_where_it_was_off_and_no_router_is_listened_to(off: str) -
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
     )  # fmt: skip
     assert done.stdout.split() == ["fe80::5054:ff:fe00:2", "0", "0", "0"]
+
+
+SEVERAL = """
+mount -t sysfs sysfs /sys
+for name in eth0 eth2; do ip link add $name type veth peer name cable-$name; done
+exec "$@"
+"""
+UP = """
+from stiefel_agent.machine import link, netdev, program
+started, run = [], program.run
+program.run = lambda *command, **options: started.append(command) or run(*command, **options)
+down = [link.Wired(name, 2, "52:54:00:00:00:02", False, False, None) for name in ("eth0", "gone", "eth2")]
+link.make_reachable(*down)
+flags = [(netdev.SYS_NET / name / "flags").read_text() for name in ("eth0", "eth2")]
+print(len(started), *(int(text, 16) & 1 for text in flags))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
+def test_all_interfaces_are_taken_up_by_one_program_and_one_that_is_gone_holds_up_none() -> None:
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-ec", SEVERAL, "sh", sys.executable, "-c", UP],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )  # fmt: skip
+    assert done.stdout.split() == ["1", "1", "1"]

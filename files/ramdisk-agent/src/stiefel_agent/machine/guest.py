@@ -44,7 +44,5 @@ def made_reachable(guest: Guest, now: float) -> list[Wired]:
     """Make reachable what is the owner's wish to be up, or nobody's; return all but ports, as they were found."""
     interfaces = [one for one in link.wired() if not one.port]
     may_take_up = guest.may_take_up(interfaces, now)
-    for one in interfaces:
-        if one.up or one.index in may_take_up:
-            link.make_reachable(one)
+    link.make_reachable(*(one for one in interfaces if one.up or one.index in may_take_up))
     return interfaces

@@ -62,20 +62,28 @@ def wired() -> list[Wired]:
     return found
 
 
-def make_reachable(interface: Wired) -> None:
-    """See that a desktop at this interface's cable can be heard and answered, whoever else manages the interface.
+def _missing(interface: Wired) -> tuple[str, ...]:
+    """Return what ip(8) must be told so that an interface can be heard and answered; empty if it can."""
+    if not interface.up:
+        return ("link", "set", "dev", interface.name, "up")
+    if not interface.carrier or interface.address is not None:
+        return ()
+    with suppress(OSError):
+        _speak_ipv6(netdev.IPV6_CONF / interface.name)
+    address = f"{netdev.eui64_address(interface.mac)}/64"
+    return ("address", "replace", address, "dev", interface.name, "scope", "link", "nodad")
+
+
+def make_reachable(*interfaces: Wired) -> None:
+    """See that a desktop at these interfaces' cables can be heard and answered, whoever else manages them.
 
     NetworkManager takes the link-local address away again when no DHCP server answers, and at the end of a mere cable
     there is none. Another link-local address disturbs nobody. An interface that is just being renamed or taken away
     comes back as a change.
     """
-    with suppress(LinkFailed, OSError):
-        if not interface.up:
-            netdev.ip("link", "set", "dev", interface.name, "up")
-        elif interface.carrier and interface.address is None:
-            _speak_ipv6(netdev.IPV6_CONF / interface.name)
-            address = f"{netdev.eui64_address(interface.mac)}/64"
-            netdev.ip("address", "replace", address, "dev", interface.name, "scope", "link", "nodad")
+    if missing := [words for interface in interfaces if (words := _missing(interface))]:
+        with suppress(LinkFailed, OSError):
+            netdev.ip_each(missing)
 
 
 def _speak_ipv6(conf: Path) -> None:
@@ -91,8 +99,7 @@ def _speak_ipv6(conf: Path) -> None:
 def made_reachable() -> list[Wired]:
     """Make every wired interface of this machine reachable; return them as they were found."""
     interfaces = wired()
-    for interface in interfaces:
-        make_reachable(interface)
+    make_reachable(*interfaces)
     return interfaces
 
 
