@@ -102,7 +102,7 @@ def test_a_release_and_a_persons_yes_in_one_turn_end_the_session_once(bench):
 
 @pytest.mark.parametrize("fault", ["", "hang "], ids=["fails", "hangs"])
 def test_the_laptop_goes_home_though_the_exports_end_does_not_work_at_once(bench, fault):
-    laptop = bench.laptop(patience={"server.export.LIMIT_SECONDS": 2.0, "server.server.RETRY_SECONDS": 0.5})
+    laptop = bench.laptop(patience={"server.export.LIMIT_SECONDS": 2.0, "server.acts.RETRY_SECONDS": 0.5})
     desktop = bench.desktop("tower")
     desktop.boots()
     for verb in ("stop", "kill"):
