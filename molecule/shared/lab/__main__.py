@@ -33,7 +33,8 @@ def again(options: argparse.Namespace) -> None:
 
 def _await_login(bench: Bench, options: argparse.Namespace, backing: Path | None = None) -> None:
     with step("laptop: from power-on to an ssh login"):
-        laptop = bench.start_laptop(backing=backing, firmware=Firmware(options.firmware))
+        firmware = Firmware(options.firmware)
+        laptop = bench.start_laptop(backing=backing, firmware=firmware, volatile=options.volatile)
         console = laptop.console()
         unlock(laptop, bench.image.hardware.passphrase)
         console.wait_for("login:", seconds=LOGIN_SECONDS, why="its login prompt")
@@ -123,6 +124,7 @@ def image(options: argparse.Namespace) -> None:
     print(image_of(LAYOUTS[options.layout]).folder)
 
 
+VOLATILE = Argument("--volatile", action="store_true", help="its disk has a volatile write cache")
 MACHINE = Argument("machine", choices=NAMES)
 LAYOUT = Argument("--layout", choices=LAYOUTS, default=PLAIN.name, help="how the laptop's disk is laid out")
 DEEDS = ("power", "cut", "pause", "resume", "unplug", "plug", "unplug-drive")
@@ -135,12 +137,13 @@ COMMANDS = (
         (
             LAYOUT,
             FIRMWARE,
+            VOLATILE,
             Argument("--disk", type=Path, help="start from this disk instead of the base image"),
             Argument("--hub", action="store_true", help="join the machines by a hub: room for more than two"),
             Argument("--lifetime", type=int, default=LIFETIME_SECONDS, help="seconds until each machine is ended"),
         ),
     ),
-    Command("again", again, (FIRMWARE,)),
+    Command("again", again, (FIRMWARE, VOLATILE)),
     Command("desktop", desktop, (STICK, FIRMWARE, ADAPTER, Argument("--machine", choices=NAMES[1:], default=DESKTOP))),
     Command(
         "wait",

@@ -66,6 +66,8 @@ class Pc:
     """The adapter is not there yet, only its slot: see `plug_late_adapter`."""
     same_mac: bool = False
     """Its other adapter has the same address, as cheap ones and docks do."""
+    clock_ahead: int = 0
+    """Seconds by which its clock is ahead, as one in local time is."""
 
 
 USUAL_PC = Pc()
@@ -129,10 +131,16 @@ class Bench:
         other = DESKTOP if name == LAPTOP else LAPTOP
         return Machine(name, self.folder, self.sockets, self.ssh_ports[name], HUB if self.hub else other + PORT_SUFFIX)
 
-    def start_laptop(self, *, backing: Path | None = None, firmware: Firmware = Firmware.UEFI) -> Machine:
-        """Switch the laptop on; a first start makes its disk, an overlay of `backing` (or the base image)."""
+    def start_laptop(
+        self, *, backing: Path | None = None, firmware: Firmware = Firmware.UEFI, volatile: bool = False
+    ) -> Machine:
+        """Switch the laptop on; a first start makes its disk, an overlay of `backing` (or the base image).
+
+        volatile: its disk has a volatile write cache, for `Machine.cut_power`.
+        """
         disk, hardware = self._made_disk(LAPTOP, backing), self.image.hardware
         spec = Spec(1, firmware, 2, 3072, "virtio-net-pci", self.lifetime_seconds, disk=disk, hardware=hardware)
+        spec = replace(spec, volatile=volatile)
         if self.image.second_disk.exists():
             second = self.disk("laptop-second")
             if not second.exists():
@@ -166,7 +174,7 @@ class Bench:
         number = NAMES.index(name) + 1
         model = "" if pc.late else ADAPTERS[pc.adapter]
         spec = Spec(number, firmware, 2, 2048, model, self.lifetime_seconds, stick=stick.resolve(), own_disks=pc.disks)
-        spec = replace(spec, nic_pluggable=pc.pluggable or pc.late, same_mac=pc.same_mac)
+        spec = replace(spec, nic_pluggable=pc.pluggable or pc.late, same_mac=pc.same_mac, clock_ahead=pc.clock_ahead)
         return self._start(name, spec)
 
     def plug_late_adapter(self, pc: Pc) -> None:

@@ -20,6 +20,7 @@ from .layout import USUAL, Bus, Hardware
 from .picture import Picture
 from .qmp import qmp
 from .shell import LabError, process_of, say, wait_exit
+from .volatile import VolatileDisk
 
 OVMF = Path("/usr/share/OVMF")
 START_SECONDS = 30
@@ -59,6 +60,8 @@ class Spec:
     nic_pluggable: bool = False  # in a slot of its own, for `plug_adapter` and `unplug_adapter`
     stick: Path | None = None  # raw image of the USB drive; the machine's writes to it are thrown away
     same_mac: bool = False  # its second NIC has the address of the one on the cable
+    volatile: bool = False  # its first disk has a volatile write cache: see `cut_power`
+    clock_ahead: int = 0  # seconds by which its hardware clock is ahead
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,17 @@ class Machine:
             *self._firmware(spec.firmware),
             *["-device", "qemu-xhci,id=usb"],
             *self._network(spec),
-            *_storage(spec),
+            *_storage(spec, self._volatile(spec).url if spec.disk and spec.volatile else str(spec.disk)),
+            *(["-rtc", f"base={_time(spec.clock_ahead)}"] if spec.clock_ahead else []),
         ]
+
+    def _volatile(self, spec: Spec) -> VolatileDisk:
+        assert spec.disk
+        return VolatileDisk(spec.disk, self._disk_socket)
+
+    @property
+    def _disk_socket(self) -> Path:
+        return self.sockets / f"{self.name}.disk"
 
     def _firmware(self, firmware: Firmware) -> list[str]:
         """Machine type and firmware; UEFI's variables are the machine's own file."""
@@ -143,6 +155,8 @@ class Machine:
         for left_over in (self._qmp, self._pidfile, self.sockets / (self.name + PORT_SUFFIX)):
             left_over.unlink(missing_ok=True)
         self._prepare_variables(spec)
+        if spec.volatile:
+            self._volatile(spec).start(spec.lifetime_seconds)
         self.log.write_bytes(b"")
         errors = self.folder / f"{self.name}.qemu.log"
         command = self.command(spec, accelerator)
@@ -280,13 +294,21 @@ class Machine:
     def stop(self) -> None:
         """Switch the machine off at once, as by pulling the plug. A machine that is off stays off."""
         pid = self.pid
-        if pid is None:
-            return
-        try:
-            qmp(self._qmp, "quit")
-        except LabError as error:
-            say(str(error))
-        if not wait_exit(pid, 10):
+        if pid is not None:
+            try:
+                qmp(self._qmp, "quit")
+            except LabError as error:
+                say(str(error))
+            if not wait_exit(pid, 10):
+                os.kill(pid, signal.SIGKILL)
+                wait_exit(pid, 10)
+        VolatileDisk(Path(), self._disk_socket).stop()
+
+    def cut_power(self) -> None:
+        """Take the power from a machine whose disk has a volatile write cache: what was not flushed is gone."""
+        if pid := self.pid:
+            os.kill(pid, signal.SIGSTOP)  # before its disk: nothing in it sees that go
+            VolatileDisk(Path(), self._disk_socket).stop()
             os.kill(pid, signal.SIGKILL)
             wait_exit(pid, 10)
 
@@ -388,12 +410,18 @@ def cable_mac(number: int) -> str:
     return f"52:54:00:00:00:{number:02x}"
 
 
-def _storage(spec: Spec) -> list[str]:
-    """The disk with a serial number, the stick as a removable USB drive; whichever is there boots."""
+def _time(ahead: int) -> str:
+    """The time in so many seconds, as QEMU's -rtc takes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + ahead))
+
+
+def _storage(spec: Spec, first: str) -> list[str]:
+    """The disk with a serial number (`first`: where it is), the stick as a removable USB drive; either one boots."""
     arguments = []
-    for number, disk in enumerate((spec.disk, spec.second_disk)):
+    for number, disk in enumerate((spec.disk and first, spec.second_disk)):
         if disk:
-            arguments += ["-drive", f"if=none,id=disk{number},file={disk},format=qcow2,discard=unmap,cache=unsafe"]
+            cache = "writeback" if spec.volatile else "unsafe"
+            arguments += ["-drive", f"if=none,id=disk{number},file={disk},format=qcow2,discard=unmap,cache={cache}"]
             arguments += _on_bus(spec.hardware, number)
     for number, disk in enumerate(spec.own_disks):
         arguments += ["-drive", f"if=none,id=own{number},file={disk},format=raw"]

@@ -114,6 +114,7 @@ def run_faults(bench: Bench, stick: Path, report: Path) -> None:
         lab = Laboratory(watch, target, result)
         outages = Outages(target, lab.load, result, figures)
         outages.cable_out()
+        outages.adapter_hangs()
         outages.adapter_out()
         the_agent_is_killed(lab)
         the_export_is_killed(lab)

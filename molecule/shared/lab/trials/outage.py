@@ -13,6 +13,7 @@ from .result import Result
 
 CABLE_SECONDS = 40
 """So long TCP's back-off alone had kept the target waiting for two minutes and more, once the cable was back."""
+LINK = "stiefellink"
 ANOTHER_ADAPTER = "virtio-net-pci"
 
 
@@ -37,6 +38,11 @@ class Outages:
         self.desktop.unplug_adapter()
         self.desktop.plug_adapter(ANOTHER_ADAPTER, mac(self.desktop.name))
         self._goes_on("another adapter", "F9", "F34")
+
+    def adapter_hangs(self) -> None:
+        """Let the adapter swallow whatever is to be sent: only one that begins anew has no such queue."""
+        self.desktop.ssh(f"sudo ip netns exec stiefel tc qdisc replace dev {LINK} root pfifo limit 0")
+        self._goes_on("an adapter that hung", "F41")
 
     def _goes_on(self, after: str, *rows: str) -> None:
         start = time.monotonic()
