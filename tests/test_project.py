@@ -91,6 +91,14 @@ def test_no_play_lets_ansible_look_at_the_hardware() -> None:
     assert [play["name"] for play in asking if play.get("gather_subset") != ["min"]] == []
 
 
+def test_no_laptop_is_asked_for_facts_that_nobody_reads() -> None:
+    """It takes a slow one ten seconds. What runs on the controller may read them."""
+    plays = [play for file in ROOT.glob("playbooks/*.yml") for play in yaml.safe_load(file.read_text())]
+    laptops = [play for play in plays if play.get("hosts") == "laptops"]
+    assert len(laptops) == 4
+    assert [play["name"] for play in laptops if play.get("gather_facts") is not False] == []
+
+
 def test_every_debian_package_that_comes_with_us_is_noted_for_uninstall() -> None:
     files = [path for path in ROOT.glob("roles/*/tasks/*.yml") if path.parent.parent.name != "packages"]
     assert [str(path) for path in files for task in _tasks(path) if "ansible.builtin.apt" in task] == []
