@@ -18,20 +18,20 @@ class LeftOut(Exception):
     """A row cannot be measured here; the text says why."""
 
 
-def said(*argv: str | Path, **variables: str) -> str:
-    """Return what a program says; raises LeftOut when it fails."""
+def said(*argv: str | Path, codes: tuple[int, ...] = (0,), **variables: str) -> str:
+    """Return what a program says; raises LeftOut when it ends with another code than these."""
     done = subprocess.run(
         [str(word) for word in argv], cwd=ROOT, env=os.environ | variables, check=False, capture_output=True, text=True
     )
-    if done.returncode:
+    if done.returncode not in codes:
         last = (done.stdout + done.stderr).strip().rpartition("\n")[2]
         raise LeftOut(f"{Path(argv[0]).name} ended with {done.returncode}: {last[:300]}")
     return done.stdout
 
 
-def ansible(*arguments: str) -> tuple[str | Path, ...]:
-    """Return the command that plays site.yml with these arguments."""
-    return Path(sys.executable).with_name("ansible-playbook"), ROOT / "site.yml", *arguments
+def ansible(*arguments: str, playbook: str = "site.yml") -> tuple[str | Path, ...]:
+    """Return the command that runs a playbook with these arguments."""
+    return Path(sys.executable).with_name("ansible-playbook"), ROOT / playbook, *arguments
 
 
 def _processor() -> str:

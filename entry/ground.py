@@ -15,7 +15,7 @@ LAB = ("qemu-system-x86", "qemu-utils", "ovmf", "debootstrap", "gdisk", "dosfsto
 LAYOUTS = ("btrfs-progs", "cryptsetup-bin", "lvm2", "tesseract-ocr", "xfsprogs")
 """What lays a virtual laptop's disk out in other ways, and reads what stands on a screen."""
 BENCH = (
-    "cpio", "iproute2", "nbdkit", "nftables", "openssl", "python3-pycryptodome", "wireguard-go",
+    "cpio", "iproute2", "nbdkit", "nftables", "openssl", "python3-pycryptodome", "qemu-system-x86", "wireguard-go",
     "wireguard-tools", "zstd",
 )  # fmt: skip
 """What `bench` measures, or measures against."""

@@ -14,7 +14,7 @@ from pid1 import EXECUTED
 
 REQUEST = 256 << 10
 """Bytes of each read and write, as a desktop's kernel merges them."""
-SETTLED = 64
+SETTLED = 500
 """Megabytes after which every buffer has been used."""
 
 
@@ -58,9 +58,9 @@ def memory(megabytes):
     with Bench() as bench:
         laptop, desktop = bench.laptop(encryption="none"), bench.desktop()
         disk = desktop.boots()
-        transfer(disk, SETTLED)
+        transfer(disk, min(SETTLED, megabytes // 2))
         before = resident(laptop)
-        transfer(disk, megabytes - SETTLED)
+        transfer(disk, megabytes - min(SETTLED, megabytes // 2))
         return resident(laptop), before
 
 
