@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from stiefel_agent.protocol.session import IN_TARGET
 
 EXPOSURE = {
     "stiefel-autokexec": 3.4,
@@ -83,3 +84,11 @@ def test_capabilities_are_such_as_there_are(unit: str) -> None:
     # systemd passes over a name that it does not know, without a word.
     known = {line.split()[0].upper() for line in analyze("capability").splitlines() if line}
     assert set(settings(unit, "CapabilityBoundingSet")) <= known
+
+
+@pytest.mark.fault("F30")
+def test_in_a_target_autokexec_does_not_run() -> None:
+    """The conditions are on the file that tells a target, and on what the ramdisk is started with."""
+    text = UNITS["stiefel-autokexec"].read_text()
+    assert f"\nConditionPathExists=!{IN_TARGET}\n" in text
+    assert "\nConditionKernelCommandLine=!stiefel.role\n" in text

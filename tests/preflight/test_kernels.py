@@ -17,6 +17,7 @@ def test_the_kernel_that_a_target_gets_is_shown() -> None:
     assert facts(plain(kernels={"installed": VERSIONS}))["target's kernel"] == "6.16-amd64 (the newest)"
 
 
+@pytest.mark.fault("F25")
 def test_a_kernel_without_a_signature_is_told() -> None:
     kernels = {"installed": VERSIONS, "next": VERSIONS[1], "unsigned": VERSIONS[1:]}
     told = one(said(plain(kernels=kernels)))

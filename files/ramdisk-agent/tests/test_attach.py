@@ -227,6 +227,20 @@ def run_folder(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.fault("F19")
+def test_the_disks_driver_makes_partitions(monkeypatch, tmp_path):
+    """Its default on some kernels is none (nbd.c, max_part); which programs are asked for says PATH."""
+    (tmp_path / "modprobe").write_text('#!/bin/sh\necho "$*" >>"$0.log"\n')
+    (tmp_path / "modprobe").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    attach.load_modules(SESSION)
+    disk, tunnel = (tmp_path / "modprobe.log").read_text().splitlines()
+    options = dict(word.split("=") for word in disk.split()[1:])
+    assert disk.split()[0] == "nbd"
+    assert int(options["max_part"]) >= 16
+    assert tunnel == "wireguard"
+
+
 def test_the_target_knows_its_session_but_nothing_that_gets_the_disk(run_folder):
     attach.leave_word(SESSION)
     left = run_folder / "stiefel/session.json"

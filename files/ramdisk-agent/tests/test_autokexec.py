@@ -5,7 +5,13 @@ import os
 import pty
 from pathlib import Path
 
+import pytest
+
+from stiefel_agent.config import AutokexecConfig
+from stiefel_agent.errors import NotNow
+from stiefel_agent.laptop import autokexec
 from stiefel_agent.laptop.autokexec import held_up_by, tell_users, terminals
+from stiefel_agent.protocol import session
 
 
 def test_who_works_in_a_terminal_is_told_and_nothing_in_the_text_can_steer_it() -> None:
@@ -47,3 +53,11 @@ def test_what_only_delays_or_blocks_something_else_holds_nothing_up() -> None:
     delays, sleeps = ["shutdown", "vm", "saving", "delay", 0, 1], ["sleep:idle", "video", "playing", "block", 1000, 2]
     assert held_up_by(inhibitors(delays, sleeps)) == ""
     assert held_up_by(inhibitors()) == ""
+
+
+@pytest.mark.fault("F30")
+def test_a_target_does_not_give_its_disk_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "IN_TARGET", tmp_path / "session.json")
+    session.IN_TARGET.touch()
+    with pytest.raises(NotNow, match="a target itself"):
+        autokexec.move(AutokexecConfig(), "a person")

@@ -4,7 +4,11 @@ import io
 import subprocess
 from pathlib import Path
 
-from stiefel_agent.machine.kexec import write_cpio
+import pytest
+
+from stiefel_agent.errors import KexecRefused
+from stiefel_agent.machine import kexec
+from stiefel_agent.machine.kexec import System, write_cpio
 
 
 def unpack(archive: bytes, folder: Path) -> None:
@@ -30,3 +34,23 @@ def test_the_archive_begins_where_the_kernel_looks_for_it() -> None:
     start = output.getvalue().index(b"070701")
     assert start % 4 == 0
     assert output.getvalue()[27:start].strip(b"\0") == b""
+
+
+@pytest.fixture
+def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let kexec(8) refuse as a kernel under lockdown does; return where it writes what it was asked for."""
+    program = tmp_path / "kexec"
+    program.write_text('#!/bin/sh\necho "$1" >>"$0.log"\necho "Operation not permitted" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return tmp_path / "kexec.log"
+
+
+@pytest.mark.fault("F25")
+def test_only_the_call_that_checks_signatures_is_made_and_a_refusal_is_told(refusing: Path) -> None:
+    """Under lockdown the kernel knows no other: kexec(8), -s."""
+    refused = pytest.raises(KexecRefused, match="Operation not permitted")
+    with kexec.memory_file("kernel") as kernel, kexec.memory_file("initrd") as initrd, refused:
+        kexec.load(System(kernel, initrd, "quiet", {}))
+    kexec.unload()
+    assert refusing.read_text().split() == ["-s", "-s"]
