@@ -343,6 +343,16 @@ class Laptop(Machine):
         refusals.unlink()
 
     @contextmanager
+    def hangs(self, program):
+        """Let no call of a program (ip, nft, wg) that begins within the block come to its end."""
+        hang = self.folder / "run" / f"hang-{program}"
+        hang.touch()
+        try:
+            yield
+        finally:
+            hang.unlink()
+
+    @contextmanager
     def slow_disk(self):
         """Let no flush of the disk come to its end within the block."""
         slow = self.folder / "run/slow-disk"

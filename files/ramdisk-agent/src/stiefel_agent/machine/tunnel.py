@@ -16,6 +16,8 @@ CLIENT_ADDRESS = "fd73:7469:6566:656c::2"
 """Addresses inside the tunnel: unique local (RFC 4193), the prefix spells "stiefel"."""
 MTU = 1420
 """1500 less IPv6 (40), UDP (8) and WireGuard (32) headers."""
+KEY_SECONDS = 5.0
+"""Drawing a key and its public half is arithmetic: it waits for nobody."""
 _DISCARD = 9
 """A UDP port at which nobody listens (RFC 863): the packet that carries the datagram is what counts."""
 KEEPALIVE_SECONDS = 10
@@ -34,7 +36,7 @@ def public_key(private_key: str) -> bytes:
 
 
 def _wg(command: str, text: str | None = None) -> str:
-    done = program.run("wg", command, text=text)
+    done = program.run("wg", command, text=text, seconds=KEY_SECONDS)
     if done.returncode:
         raise TunnelFailed(f"wg {command}: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -85,7 +87,7 @@ def put_back(address: str, peer_address: str) -> bool:
 
     `net.ipv6.conf.all.disable_ipv6=1`, even for a second, takes address and route for good (ip-sysctl.rst).
     """
-    if netdev.has_address(TUNNEL, address):
+    if not exists() or netdev.has_address(TUNNEL, address):
         return False
     (netdev.IPV6_CONF / TUNNEL / "disable_ipv6").write_text("0")
     address_it(address, peer_address)

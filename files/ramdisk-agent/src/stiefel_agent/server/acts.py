@@ -62,7 +62,7 @@ class Acts:
         self._takeover_seconds = settings.takeover_seconds if way.encrypted else 0
         self.disk = disk.describe(settings.disk)
         self.witness = Witness(keyring, firmware.laptop(settings.disk), self._may_go_on)
-        self.guard = Guard(page, encrypted=way.encrypted)
+        self.guard = Guard(page, Errands(selector), encrypted=way.encrypted)
         self.errands = Errands(selector)
         self.state = State.STARTING
         self.session: Session | None = None
@@ -171,7 +171,7 @@ class Acts:
         assert self.session
         self._way.put_back()
         self._hear_releases(self.session.address)
-        runs = self.guard.begin()
+        runs = self.guard.begin(self.session)
         event("adopted", desktop=self.session.facts.desktop)
         return None if runs else Event.EXPORT_GONE
 
@@ -259,7 +259,7 @@ class Acts:
             connection = self._beginning.connection
             connection.queue(connection.handshake.ready(), last=True)
             self._connections.send(connection)
-        self.guard.begin()
+        self.guard.begin(self.session)
         desktop = self.session.facts.desktop
         event("exported", desktop=desktop, disk=self._settings.disk, address=self.session.address)
         self._page.serving(f"{self.disk.model or self.disk.path} to {desktop}")
@@ -322,7 +322,7 @@ class Acts:
             self._ask(request, unwritten=False)
 
     def _ask(self, request: Request, *, unwritten: bool) -> None:
-        held, silent = self.session, self.guard.silent(time.monotonic())
+        held, silent = self.session, self.guard.silent()
         how = Standing(self.state, silent, unwritten, self._takeover_seconds).asks(held, request.asked)
         if held and how is Event.CLAIMED and self.state is State.SERVING:
             desktop, heir = held.facts.desktop, request.asked.facts.desktop

@@ -6,6 +6,7 @@ import time
 
 from stiefel_agent.face.console import event
 from stiefel_agent.server import export
+from stiefel_agent.server.errands import Errands
 from stiefel_agent.server.hearing import Hearing
 from stiefel_agent.server.page import Page, how_it_goes
 from stiefel_agent.server.sessions import Session
@@ -14,22 +15,23 @@ from stiefel_agent.server.sessions import Session
 class Guard:
     """Watches one session after the other."""
 
-    def __init__(self, page: Page, *, encrypted: bool) -> None:
-        self._page, self._hearing = page, Hearing(encrypted=encrypted)
+    def __init__(self, page: Page, looks: Errands, *, encrypted: bool) -> None:
+        """`looks`: for what is asked of others, and of no use to anybody else meanwhile."""
+        self._page, self._hearing = page, Hearing(looks, encrypted=encrypted)
         self._nbdkit: int | None = None
         self._restarts = 0
         self._carrier = True
         """Some cable leads somewhere."""
 
-    def begin(self) -> bool:
+    def begin(self, held: Session) -> bool:
         """Watch a session from now on; say whether nbdkit runs."""
-        self._hearing.begin()
+        self._hearing.begin(held)
         self._nbdkit, self._restarts = export.process(), 0
         return self._nbdkit is not None
 
-    def silent(self, now: float) -> float:
-        """Return for how many seconds nothing of the target has come in, as far as was looked; `now` is monotonic."""
-        return self._hearing.silent(now)
+    def silent(self) -> float:
+        """Return for how many seconds nothing of the target has come in, as far as was looked."""
+        return self._hearing.silent()
 
     def link_changed(self, *, carrier: bool) -> None:
         """Take note that an adapter or cable has come or gone."""
@@ -37,14 +39,13 @@ class Guard:
         self._carrier = carrier
 
     def look(self, held: Session, now: float) -> bool:
-        """Look, and show how it goes; False if no nbdkit runs."""
+        """Look, and show how it goes; False if no nbdkit runs. `now` is monotonic, in seconds."""
         running = export.process()
         if running not in (None, self._nbdkit):
             self._nbdkit, self._restarts = running, self._restarts + 1
             event("export_restarted", desktop=held.facts.desktop)
-        moved = self._hearing.moved()
-        self._hearing.listen(held, moved, now)
+        self._hearing.listen(now)
         lasted = time.clock_gettime(time.CLOCK_BOOTTIME) - held.since
-        quiet = self._hearing.silent(now)
+        moved, quiet = self._hearing.moved, self._hearing.silent()
         self._page.serving(how_it_goes(held.facts.desktop, lasted, moved, quiet, self._restarts, cable=self._carrier))
         return running is not None

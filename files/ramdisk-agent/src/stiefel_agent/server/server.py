@@ -26,6 +26,7 @@ from stiefel_agent.protocol.meeting import PORT
 from stiefel_agent.protocol.messages import Challenge, Stage, displayable
 from stiefel_agent.server import ports
 from stiefel_agent.server.acts import Acts
+from stiefel_agent.server.errands import Errands
 from stiefel_agent.server.feed import Feed
 from stiefel_agent.server.page import Page
 from stiefel_agent.server.person import Person
@@ -52,12 +53,14 @@ class Server:
         self._page = Page(settings.laptop, encrypted=self._way.encrypted, goes_off=goes_off)
         disk.refuse_hibernated(settings.disk)
         self._selector = stack.enter_context(selectors.DefaultSelector())
-        self._acts = Acts(settings, keyring, self._way, self._page, self._selector, look_around=self._look_around)
+        self._acts = Acts(settings, keyring, self._way, self._page, self._selector, look_around=self._show_links)
         challenge = Challenge(Stage.SERVER, displayable(settings.laptop), PORT)
         self._answerer = Answerer(keyring, challenge, witness=self._acts.witness)
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._listener = stack.enter_context(ports.listening("::", PORT))
+        self._links = Errands(self._selector)
+        self._interfaces, self._changed = link.wired(), False
         self._feed = Feed(self._selector, stack, self._page.warn, beeps=settings.beeps)
         self._person = Person()
 
@@ -99,23 +102,34 @@ class Server:
     # The wire.
 
     def _links_changed(self, _: int = 0) -> None:
-        """Switch on what is off, call on what is new, give the tunnel back what was taken from it."""
+        """See to the interfaces, beside the loop; what changes meanwhile is seen to after that."""
         self._changes.drain()
+        self._changed = True
+        if not self._links.under_way:
+            self._changed = False
+            serving = self._acts.state is State.SERVING
+            self._links.send(lambda: self._tended(serving), self._tend)
+
+    def _tended(self, serving: bool) -> list[link.Wired]:
+        """Switch on what is off, give the tunnel back what was taken from it; return the interfaces as they were."""
         interfaces = link.made_reachable()
-        self._wire.follow(interfaces)
-        carrier = any(one.carrier for one in interfaces)
-        self._acts.guard.link_changed(carrier=carrier)
-        if self._acts.state is State.SERVING:
+        if serving:
             self._way.put_back()
-            self._way.hold_back(not carrier)
-        self._show_links(interfaces)
+            self._way.hold_back(not carried(interfaces))
+        return interfaces
 
-    def _look_around(self) -> None:
-        self._show_links(link.made_reachable())
+    def _tend(self, interfaces: list[link.Wired]) -> None:
+        """Call on what is new, and show what there is."""
+        self._interfaces = interfaces
+        self._wire.follow(interfaces)
+        self._acts.guard.link_changed(carrier=carried(interfaces))
+        self._show_links()
+        if self._changed:
+            self._links_changed()
 
-    def _show_links(self, interfaces: list[link.Wired]) -> None:
+    def _show_links(self) -> None:
         if self._acts.state is State.WAITING:
-            self._page.waiting(status.interfaces(interfaces, "listening"))
+            self._page.waiting(status.interfaces(self._interfaces, "listening"))
 
     def _hear(self, _: int) -> None:
         """Answer discovery; whoever has no key hears nothing."""
@@ -142,6 +156,11 @@ class Server:
     def _advise(self) -> None:
         session = self._acts.session
         self._page.advise(self._acts.state, session.facts.desktop if session else "", sure=self._person.sure)
+
+
+def carried(interfaces: list[link.Wired]) -> bool:
+    """Say whether some cable leads somewhere."""
+    return any(one.carrier for one in interfaces)
 
 
 def wait_for_disk(path: str) -> None:
