@@ -264,6 +264,31 @@ def test_whoever_waits_for_the_laptop_is_not_reported_as_hung(run_folder):
     attach.HUNG_TASKS.unlink()
 
 
+@pytest.fixture
+def firmware(monkeypatch, tmp_path):
+    """An initrd with an adapter's firmware, and a kernel that looks on the disk."""
+    for name, path in (("FIRMWARE", "lib/rtl_nic"), ("FIRMWARE_IN_MEMORY", "run/firmware"), ("FIRMWARE_PATH", "path")):
+        monkeypatch.setattr(attach, name, tmp_path / path)
+    attach.FIRMWARE.mkdir(parents=True)
+    (attach.FIRMWARE / "rtl8153b-2.fw").write_bytes(b"firmware")
+    attach.FIRMWARE_PATH.write_text("\n")
+
+
+@pytest.mark.fault("F34")
+@pytest.mark.usefixtures("firmware")
+def test_an_adapter_that_is_plugged_in_again_finds_its_firmware_in_memory():
+    attach.keep_firmware()
+    where = Path(attach.FIRMWARE_PATH.read_text())
+    assert (where / "rtl_nic/rtl8153b-2.fw").read_bytes() == b"firmware"
+
+
+@pytest.mark.usefixtures("firmware")
+def test_a_path_for_firmware_that_somebody_has_set_stays():
+    attach.FIRMWARE_PATH.write_text("/opt/firmware\n")
+    attach.keep_firmware()
+    assert attach.FIRMWARE_PATH.read_text() == "/opt/firmware\n"
+
+
 @pytest.mark.fault("F47")
 def test_attach_leaves_nothing_that_changes_what_others_in_an_initrd_do(run_folder):
     """F47: with /run/systemd/system there, lvm2 hands the activation of root to a systemd that does not run."""

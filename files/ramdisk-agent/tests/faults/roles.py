@@ -150,6 +150,7 @@ def play(words):
     attach.COMMAND_LINE = Path("/run/cmdline")
     clock.take_as_utc, clock.boottime = lambda: None, lambda: 0.0
     time.clock_settime = lambda _clock, seconds: Path("/run/clock").write_text(str(seconds))
+    attach.FIRMWARE = attach.FIRMWARE_PATH = Path("/run/nowhere")  # so is its path for firmware
     attach.HUNG_TASKS = Path("/run/hung_task_timeout_secs")  # the kernel's own is the host's, too
     be_patient(QUICK | json.loads(PATIENCE.read_text()))
     sys.argv = ["stiefel-agent", *words]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,11 @@ SLEEP_CONF = "[Sleep]\nAllowSuspend=no\nAllowHibernation=no\nAllowSuspendThenHib
 RUN_SYSTEMD = Path("/run/systemd")
 COMMAND_LINE = Path("/proc/cmdline")
 HUNG_TASKS = Path("/proc/sys/kernel/hung_task_timeout_secs")
+FIRMWARE = Path("/lib/firmware/rtl_nic")
+"""What r8152 and r8169, drivers of most USB adapters and many cards, ask for when one appears or is switched on."""
+FIRMWARE_IN_MEMORY = Path("/run/stiefel/firmware")
+FIRMWARE_PATH = Path("/sys/module/firmware_class/parameters/path")
+"""Where the kernel looks before it looks on the disk (driver-api/firmware/fw_search_path.rst)."""
 
 
 def load_modules(session: Session) -> None:
@@ -150,6 +156,22 @@ def leave_word(session: Session) -> None:
     sleep_conf.write_text(SLEEP_CONF)
 
 
+def keep_firmware() -> None:
+    """Keep the adapters' firmware in memory, where the kernel looks first.
+
+    An adapter that is plugged in again would ask the disk for it, which waits for that very adapter, and meanwhile the
+    driver holds the lock of all interfaces. Compressed files are not found so: the kernel looks for plain ones first,
+    everywhere.
+    """
+    if not FIRMWARE.is_dir() or FIRMWARE_PATH.read_text().strip():
+        return
+    kept = FIRMWARE_IN_MEMORY / FIRMWARE.name
+    kept.mkdir(parents=True, exist_ok=True)
+    for file in FIRMWARE.iterdir():
+        (kept / file.name).write_bytes(file.read_bytes())
+    FIRMWARE_PATH.write_text(str(FIRMWARE_IN_MEMORY))
+
+
 def insist(step: Callable[[], T], wait: Callable[[float], object], *, debug: bool) -> T:
     """Repeat a step until it succeeds, and return its result, saying each new reason once; with debug, fail at once.
 
@@ -188,6 +210,8 @@ def attach(session: Session, *, debug: bool, restarts: bool = True) -> None:
         insist(lambda: find_laptop(session, way), way.wait, debug=debug)
         connections = insist(lambda: attach_disk(session, way), way.wait, debug=debug)
         leave_word(session)
+        with suppress(OSError):  # no such kernel, or no memory: then it is on the disk
+            keep_firmware()
         keeper.start(session, way, DEVICE_INDEX, connections, restarts=restarts)
     seconds = f"{time.monotonic() - start:.1f}"
     event("attached", device=f"/dev/nbd{DEVICE_INDEX}", interface=LINK, seconds=seconds)
