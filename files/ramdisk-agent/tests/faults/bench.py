@@ -35,7 +35,7 @@ from stiefel_agent.machine import netdev
 from stiefel_agent.protocol.keys import Key, serialise
 from stiefel_agent.protocol.session import IN_INITRD, parse
 from stiefel_agent.server import memory
-from stiefel_agent.target import nbd
+from stiefel_agent.target import nbd, notes
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
@@ -449,6 +449,11 @@ class Desktop(Machine):
     def tells(self, text):
         """Wait until the person at its console has been told a text."""
         wait_for(lambda: text in self.console(), lambda: f"{self.name} tells {text!r}, but:\n{self.console()}")
+
+    def notes(self):
+        """Return what its keeper has left for `status`, None before it has: to look there costs no program."""
+        left = self.folder / "run" / notes.NOTES.relative_to("/run")
+        return notes.parse(left.read_text()) if left.exists() else None
 
     def releases(self):
         """Run the target's release; return its exit code."""

@@ -1,12 +1,11 @@
 """The laptop's battery: its screen and its target say how it is, and an empty one ends the target in order."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from trees import plant, supply
 from waiting import wait_for
-
-from stiefel_agent.target.notes import NOTES
 
 SYS = "sys/class/power_supply/"
 
@@ -22,11 +21,10 @@ def feed(laptop, *, online, capacity, status="Discharging"):
 
 def target_knows(desktop, **expected):
     """Wait until the target's keeper has heard these figures of the laptop's power, and its status tells them."""
-    notes = desktop.folder / "run" / NOTES.relative_to("/run")
 
     def known():
-        power = json.loads(notes.read_text())["power"] if notes.exists() else None
-        return power and power.items() >= expected.items()
+        left = desktop.notes()
+        return left and left.power and asdict(left.power).items() >= expected.items()
 
     wait_for(known, f"the target knows of the laptop's power: {expected}")
     assert json.loads(desktop.run("stiefel-agent", "status", "--json"))["power"].items() >= expected.items()

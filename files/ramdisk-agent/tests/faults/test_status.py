@@ -5,13 +5,11 @@ import json
 from nbd_kernel import Load
 from waiting import wait_for
 
+from stiefel_agent.target.links import State
+
 
 def status(machine, *options):
     return machine.run("stiefel-agent", "status", *options)
-
-
-def says(machine, text):
-    wait_for(lambda: text in status(machine), f"{machine.name} says {text!r}")
 
 
 def test_server_and_target_say_how_the_session_does(bench):
@@ -22,10 +20,12 @@ def test_server_and_target_say_how_the_session_does(bench):
         assert (served["role"], served["peer"]) == ("server", "tower")
         assert served["written_bytes"] > 0
         bench.cable.cut(desktop)
-        says(desktop, "no cable leads to the laptop")
+        wait_for(lambda: desktop.notes().state is State.CUT, "the target misses its laptop")
+        assert "no cable leads to the laptop" in status(desktop)
         bench.cable.join(desktop)
         load.goes_on()
-        says(desktop, "runs from the laptop's disk")
+        wait_for(lambda: desktop.notes().state is State.WELL, "the target has its laptop again")
+        assert "runs from the laptop's disk" in status(desktop)
     attached = json.loads(status(desktop, "--json"))
     assert (attached["role"], attached["reconnects"]) == ("target", 1)
     assert [one["name"] for one in attached["links"]] == ["stiefellink"]
