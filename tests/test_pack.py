@@ -119,3 +119,41 @@ def test_an_archive_is_the_same_each_time_and_who_waits_is_told(
     assert len(told.read_text().splitlines()) > 2
     listed = subprocess.run(f"zstd -dcq {tmp_path}/first | cpio -t", shell=True, check=True, capture_output=True)
     assert listed.stdout == b"large\n"
+
+
+def root_folder(tmp_path: Path, *names: str) -> Any:
+    """A plan that packs a root folder of these files, whole."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return pack.Plan(tmp_path, {}, tmp_path, tmp_path, 1, (), (), (), (), ())
+
+
+LIBRARY = "usr/lib/python3.13"
+MODULES = (f"{LIBRARY}/json/__init__.py", f"{LIBRARY}/lib-dynload/_json.cpython-313-x86_64-linux-gnu.so")
+OTHERS = (f"{LIBRARY}/ftplib.py", f"{LIBRARY}/lib-dynload/_lsprof.cpython-313-x86_64-linux-gnu.so")
+
+
+def test_of_python_s_library_only_what_is_imported_is_kept(tmp_path: Path) -> None:
+    compiled = f"{LIBRARY}/json/__pycache__/__init__.cpython-313.pyc"
+    data = f"{LIBRARY}/EXTERNALLY-MANAGED"
+    plan = root_folder(tmp_path, *MODULES, *OTHERS, compiled, data, f"{LIBRARY}/__pycache__/ftplib.cpython-313.pyc")
+    files = {path for path in pack.kept_files(plan, frozenset(MODULES)) if (tmp_path / path).is_file()}
+    assert files == {*MODULES, compiled, data}
+
+
+def test_python_s_library_is_kept_whole_where_somebody_adds_programs(tmp_path: Path) -> None:
+    assert {*MODULES, *OTHERS} <= set(pack.kept_files(root_folder(tmp_path, *MODULES, *OTHERS), None))
+
+
+def test_what_the_agent_imports_is_found_by_importing_it(tmp_path: Path) -> None:
+    for name, text in {"__init__.py": "", "deep/__init__.py": "", "deep/one.py": "import json.tool"}.items():
+        (tmp_path / "agent" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "agent" / name).write_text(text)
+    said = subprocess.run(
+        [sys.executable, "-B", "-c", pack.IMPORTED, str(tmp_path), "/nowhere", "colorsys"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found = {Path(line).name for line in said.stdout.splitlines()}
+    assert {"one.py", "tool.py", "decoder.py", "colorsys.py"} <= found
+    assert "ftplib.py" not in found

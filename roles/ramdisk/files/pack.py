@@ -14,6 +14,8 @@ PLAN.json:
     exclude_packages  Debian packages of which no file is kept
     exclude_paths     glob patterns (fnmatch: `*` also matches `/`) of paths, relative to the root, that are not kept
     keep_paths        glob patterns that are kept whatever the excludes say
+    python_extra      names of Python's modules that are kept beside those that the overlay's
+                      own import; null keeps them all
     modules           glob patterns of kernel modules, relative to kernel/; what these depend on comes along
 
 The initrd is several zstd frames, one after the other: the kernel unpacks each cpio archive over the ones before
@@ -43,6 +45,22 @@ from typing import IO
 from follow import note  # beside this script
 
 MEBIBYTE = 1 << 20
+PYTHON = re.compile(r"usr/lib/python3\.\d+/.+\.(py|pyc|cpython-.*\.so)")
+"""A file of Python's library that holds a module; other files there are kept or dropped by the patterns alone."""
+IMPORTED = """
+import importlib, pkgutil, sys
+from pathlib import Path
+source, packages, extra = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+sys.path[:0] = [str(source)]
+sys.path.append(packages)
+for name in [folder.parent.name for folder in source.glob("*/__init__.py")]:
+    for module in pkgutil.walk_packages([str(source / name)], f"{name}."):
+        importlib.import_module(module.name)
+for name in extra:
+    importlib.import_module(name)
+print("\\n".join(file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))))
+"""
+"""A program: imports all packages of a folder, and some modules more; prints the files of all that was imported."""
 NOT_ARCHIVED = ("proc/*", "sys/*", "dev/*", "run/*", "tmp/*", "boot/*", "usr/lib/modules/*", "usr/lib/firmware/*")
 
 
@@ -58,6 +76,7 @@ class Plan:
     exclude_packages: tuple[str, ...]
     exclude_paths: tuple[str, ...]
     keep_paths: tuple[str, ...]
+    python_extra: tuple[str, ...] | None
     modules: tuple[str, ...]
 
     @classmethod
@@ -73,6 +92,7 @@ class Plan:
             exclude_packages=tuple(raw["exclude_packages"]),
             exclude_paths=tuple(raw["exclude_paths"]),
             keep_paths=tuple(raw["keep_paths"]),
+            python_extra=None if raw["python_extra"] is None else tuple(raw["python_extra"]),
             modules=tuple(raw["modules"]),
         )
 
@@ -93,8 +113,36 @@ def files_of_packages(root: Path, packages: Iterable[str]) -> set[str]:
     return owned
 
 
-def kept_files(plan: Plan) -> Iterator[str]:
-    """Yield the paths of the root folder that go into the base archive, parents before children."""
+def python_in_place(root: Path) -> tuple[str, ...]:
+    """Return the command that runs the root folder's own Python by its own loader; it wants PYTHONHOME."""
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    return (
+        str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(libraries), str(root / "usr/bin/python3"),
+    )  # fmt: skip
+
+
+def imported(root: Path, source: Path, extra: Iterable[str]) -> frozenset[str]:
+    """Return the files, relative to the root, of all that the packages in `source` import from Python's library."""
+    packages = str(root / "usr/lib/python3/dist-packages")
+    listed = subprocess.run(
+        [*python_in_place(root), "-B", "-c", IMPORTED, str(source), packages, *extra],
+        check=True, text=True, stdout=subprocess.PIPE, env={"PYTHONHOME": str(root / "usr")},
+    )  # fmt: skip
+    files = (Path(line).resolve() for line in listed.stdout.splitlines())
+    return frozenset(str(file.relative_to(root.resolve())) for file in files if file.is_relative_to(root.resolve()))
+
+
+def source_of(path: str) -> str:
+    """Return the source that a file of compiled Python was made from; any other path as it is (PEP 3147)."""
+    compiled = re.fullmatch(r"(.*/)__pycache__/([^.]+)\..*pyc", path)
+    return f"{compiled[1]}{compiled[2]}.py" if compiled else path
+
+
+def kept_files(plan: Plan, python: frozenset[str] | None) -> Iterator[str]:
+    """Yield the paths of the root folder that go into the base archive, parents before children.
+
+    `python`: the files of Python's library that are kept of those that hold modules; None for all.
+    """
     excluded = matcher((*NOT_ARCHIVED, *plan.exclude_paths))
     kept = matcher(plan.keep_paths)
     owned = files_of_packages(plan.root, plan.exclude_packages)
@@ -107,6 +155,8 @@ def kept_files(plan: Plan) -> Iterator[str]:
             whole = Path(folder, name)
             is_folder = whole.is_dir() and not whole.is_symlink()
             dropped = excluded.match(path) or (path in owned and not is_folder)
+            if python is not None and PYTHON.fullmatch(path):
+                dropped = dropped or source_of(path) not in python
             if kept.match(path) or not dropped:
                 yield path
 
@@ -225,11 +275,10 @@ def everything(folder: Path) -> Iterator[str]:
 
 
 def compile_python(root: Path, overlay: Path) -> None:
-    """Byte-compile the overlay's Python with the ramdisk's own interpreter, run in place by its own loader."""
-    libraries = root / "usr/lib/x86_64-linux-gnu"
-    python = (root / "usr/lib64/ld-linux-x86-64.so.2", "--library-path", libraries, root / "usr/bin/python3")
+    """Byte-compile the overlay's Python with the ramdisk's own interpreter."""
     compiling = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", overlay, "-p", "/", overlay)
-    subprocess.run([str(word) for word in (*python, *compiling)], check=True, env={"PYTHONHOME": str(root / "usr")})
+    command = [*python_in_place(root), *(str(word) for word in compiling)]
+    subprocess.run(command, check=True, env={"PYTHONHOME": str(root / "usr")})
 
 
 @dataclass(frozen=True)
@@ -278,11 +327,11 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
 
-def base_inputs(plan: Plan) -> str:
+def base_inputs(plan: Plan, python: frozenset[str] | None) -> str:
     """Return the digest of all that decides the base frame."""
     stamp = (plan.root / "etc/stiefel-root.stamp").read_text()
     choice = (plan.exclude_packages, plan.exclude_paths, plan.keep_paths, plan.modules, plan.compression)
-    return digest(stamp, choice, Path(__file__).read_text())
+    return digest(stamp, choice, python and sorted(python), Path(__file__).read_text())
 
 
 def overlay_inputs(entries: Iterable[Entry]) -> str:
@@ -290,7 +339,7 @@ def overlay_inputs(entries: Iterable[Entry]) -> str:
     return digest([(entry.path, entry.mode, hashlib.sha256(entry.content).hexdigest()) for entry in entries])
 
 
-def base_frame(plan: Plan, inputs: str) -> Path:
+def base_frame(plan: Plan, python: frozenset[str] | None, inputs: str) -> Path:
     """Return the compressed root folder and drivers, made anew only when what they are made from has changed."""
     frame = plan.work / f"base-{inputs}.cpio.zst"
     if not frame.exists():
@@ -300,7 +349,7 @@ def base_frame(plan: Plan, inputs: str) -> Path:
         shutil.rmtree(stage, ignore_errors=True)
         stage_drivers(plan, stage)
         half, drivers = plan.work / "base.new", plan.work / "drivers.new"
-        pack(plan.root, kept_files(plan), half, plan.compression)
+        pack(plan.root, kept_files(plan, python), half, plan.compression)
         pack(stage, everything(stage), drivers, plan.compression)
         with half.open("ab") as whole:
             whole.write(drivers.read_bytes())
@@ -335,15 +384,16 @@ def main() -> None:
 
 def make(plan: Plan) -> dict[str, object]:
     """Make what is not up to date; return what came of it."""
-    base = base_inputs(plan)
     manifest = plan.output / "manifest.json"
     entries = list(overlay_entries(plan.overlay))
+    folder, overlay = plan.output / "overlay", plan.work / "overlay.cpio.zst"
+    lay(entries, folder)
+    python = None if plan.python_extra is None else imported(plan.root, folder / "usr/lib/stiefel", plan.python_extra)
+    base = base_inputs(plan, python)
     made_from = [base, overlay_inputs(entries)]
     if manifest.exists() and json.loads(manifest.read_text())["made_from"] == made_from:
         return {"changed": False}
-    frame = base_frame(plan, base)
-    folder, overlay = plan.output / "overlay", plan.work / "overlay.cpio.zst"
-    lay(entries, folder)
+    frame = base_frame(plan, python, base)
     compile_python(plan.root, folder)
     pack(folder, everything(folder), overlay, plan.compression)
     initrd = frame.read_bytes() + overlay.read_bytes()
