@@ -130,6 +130,12 @@ def test_content_mode_and_kind_all_count(tmp_path: Path) -> None:
     assert not path.is_symlink()
 
 
+def named(role: str, name: str) -> list[dict[str, Any]]:
+    """Return a list of a role's vars/main.yml."""
+    found: list[dict[str, Any]] = yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text())[name]
+    return found
+
+
 def variables(role: str) -> list[dict[str, Any]]:
     """Return every entry of `files` that a role's variables and tasks name, whatever tool they belong to."""
     documents = [yaml.safe_load(path.read_text()) for path in (ROOT / f"roles/{role}").glob("vars/*.yml")]
@@ -143,13 +149,13 @@ def variables(role: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("role", ROLES)
 def test_uninstall_takes_away_all_that_a_role_puts_in_place(role: str) -> None:
     tasks = yaml.safe_load((ROOT / f"roles/{role}/tasks/uninstall.yml").read_text())
-    absent = next(args["absent"] for task in tasks if (args := task.get("sft.stiefelsystem.place")))
+    given = [args["absent"] for task in tasks if (args := task.get("sft.stiefelsystem.place"))]
+    gone = [path for paths in given if isinstance(paths, list) for path in paths]
+    for lists in (text for text in given if isinstance(text, str)):  # "{{ a list of the role | map(...) }}"
+        gone += [entry["path"] for entry in named(role, lists.split()[1])]
     entries = variables(role)
     assert entries
-    if isinstance(absent, str):  # the very same list
-        return
-    left = [entry["path"] for entry in entries if not any(Path(entry["path"]).is_relative_to(gone) for gone in absent)]
-    assert left == []
+    assert [path for entry in entries if not any(Path(path := entry["path"]).is_relative_to(one) for one in gone)] == []
 
 
 @pytest.mark.parametrize("role", ROLES)
