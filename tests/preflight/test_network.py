@@ -53,8 +53,15 @@ def test_a_laptop_without_a_wired_adapter_is_told() -> None:
 def test_missing_firmware_is_told_with_its_package() -> None:
     drivers = Drivers(wired={VERSION: CABLE}, firmware={"rtl_nic": False, "tigon": True, "bnx2": False})
     told = one(said(plain(drivers=drivers)))
-    assert told.startswith("know: There is no firmware for r8169 and r8152 (/lib/firmware/rtl_nic)")
-    assert "Install firmware-realtek" in told
+    assert told.startswith("know: There is no firmware for r8169 and r8152 below /lib/firmware")
+    assert "Install firmware-realtek (" in told
+
+
+def test_all_missing_firmware_is_one_sentence() -> None:
+    wired = {VERSION: CABLE | {"tg3"}}
+    told = one(said(plain(drivers=Drivers(wired=wired, firmware={"rtl_nic": False, "tigon": False}))))
+    assert "for r8169, r8152 and tg3 below" in told
+    assert "Install firmware-realtek and firmware-misc-nonfree (" in told
 
 
 def test_a_driver_that_the_targets_kernel_lacks_is_told() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from stiefel_preflight.laptop import Laptop
 from stiefel_preflight.report import Found, fact, impossible, know, mend
@@ -66,11 +66,22 @@ def drivers(laptop: Laptop) -> Iterator[Found]:
                 f"{one.name} works by the driver {one.driver}, which kernel {chosen} does not have: a target could not "
                 f"use that adapter. Where DKMS built it, say: dkms autoinstall -k {chosen}"
             )
-    for folder, (names, package) in FIRMWARE.items():
-        asking = [name for name in names if name in wired]
-        if asking and laptop.drivers.firmware.get(folder) is False:
-            yield know(
-                f"There is no firmware for {' and '.join(asking)} (/lib/firmware/{folder}), so some adapters of "
-                f"desktops will work badly or not at all. Install {package} (Debian's non-free-firmware; in Ubuntu "
-                "linux-firmware), then run site.yml --tags nbd_root."
-            )
+    yield from _firmware(laptop, wired)
+
+
+def _firmware(laptop: Laptop, wired: frozenset[str]) -> Iterator[Found]:
+    """Name in one sentence all drivers that will ask for firmware in vain, and what to install for them."""
+    missing = [folder for folder in FIRMWARE if laptop.drivers.firmware.get(folder) is False]
+    asking = {name: FIRMWARE[folder][1] for folder in missing for name in FIRMWARE[folder][0] if name in wired}
+    if asking:
+        yield know(
+            f"There is no firmware for {_listed(asking)} below /lib/firmware, so some adapters of desktops will work "
+            f"badly or not at all. Install {_listed(dict.fromkeys(asking.values()))} (Debian's non-free-firmware; in "
+            "Ubuntu linux-firmware), then run site.yml --tags nbd_root."
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
