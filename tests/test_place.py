@@ -130,6 +130,13 @@ def test_content_mode_and_kind_all_count(tmp_path: Path) -> None:
     assert not path.is_symlink()
 
 
+def test_a_file_that_is_no_utf8_gives_way(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes("Stra\u00dfe\n".encode("latin-1"))
+    assert placed([{"path": str(path), "content": "right"}]) == [str(path)]
+    assert path.read_text() == "right"
+
+
 def named(role: str, name: str) -> list[dict[str, Any]]:
     """Return a list of a role's vars/main.yml."""
     found: list[dict[str, Any]] = yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text())[name]

@@ -134,7 +134,7 @@ class File:
 
 def as_text(content: bytes) -> str:
     """Return what can be shown of a file's content."""
-    return content.decode() if b"\0" not in content else f"({len(content)} bytes, not text)\n"
+    return content.decode(errors="replace") if b"\0" not in content else f"({len(content)} bytes, not text)\n"
 
 
 def make_folder(path: Path) -> None:
