@@ -96,3 +96,12 @@ def test_systemd_boot_gets_an_entry_that_logind_chooses_once(tmp_path):
         assert (tmp_path / fields[name].lstrip("/")).exists()
     loader.forget(boot_loader)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_partition_that_bootctl_does_not_name_is_refused(monkeypatch):
+    """Otherwise the folder to remove would be one of the same name wherever the service stands."""
+    silent = subprocess.CompletedProcess((), 1, "", "Couldn't find EFI system partition.")
+    monkeypatch.setattr(boot, "is_systemd_boot", lambda: True)
+    monkeypatch.setattr(loader.program, "run", lambda *_: silent)
+    with pytest.raises(LoaderRefused, match="Couldn't find"):
+        loader.loader()

@@ -117,7 +117,10 @@ class SystemdBoot:
 def loader() -> Loader:
     """Return this laptop's boot loader. Raises LoaderRefused: it is none that we know."""
     if boot.is_systemd_boot():
-        return SystemdBoot(Path(program.run("bootctl", "--print-boot-path").stdout.strip()))
+        said = program.run("bootctl", "--print-boot-path")
+        if not (home := said.stdout.strip()):  # what is ours would be looked for, and removed, where we happen to stand
+            raise LoaderRefused(f"bootctl does not say which partition systemd-boot reads: {said.stderr.strip()}")
+        return SystemdBoot(Path(home))
     if (Grub().home / "grub.cfg").exists():
         return Grub()
     raise LoaderRefused("it is neither GRUB nor systemd-boot")
