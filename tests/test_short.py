@@ -89,6 +89,33 @@ def test_verbose_shows_all(tmp_path: Path) -> None:
         assert said in ran.stdout + ran.stderr
 
 
+def test_a_check_says_for_each_role_what_would_change(tmp_path: Path) -> None:
+    """However the roles take turns, each has one line, behind what is said meanwhile."""
+    for role in "ab":
+        (tmp_path / f"roles/{role}/tasks").mkdir(parents=True)
+        (tmp_path / f"roles/{role}/tasks/main.yml").write_text(
+            "".join(
+                f"- name: Make {name}\n  ansible.builtin.file: {{path: {tmp_path}/{name}, state: directory}}\n"
+                for name in (f"{role}1", f"{role}2")
+            )
+        )
+    (tmp_path / "play.yml").write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        + "".join(f"    - ansible.builtin.include_role: {{name: {role}}}\n" for role in "aba")
+        + "    - ansible.builtin.debug: {msg: Forty-two.}\n"
+    )
+    ran = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "play.yml", "--check"],
+        cwd=tmp_path, env=environment(tmp_path), text=True, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    said, first, second, end = ran.stdout.splitlines()
+    assert said == "Forty-two."
+    assert first.endswith("would change a: Make a1; Make a2")
+    assert second.endswith("would change b: Make b1; Make b2")
+    assert end.endswith("6 steps would change something.")
+
+
 def test_a_command_that_fails_is_told_by_its_last_words() -> None:
     pytest.importorskip("ansible")
     sys.path.insert(0, str(ROOT / "plugins/callback"))

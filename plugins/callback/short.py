@@ -16,6 +16,7 @@ description:
     C(45 % of 266 MiB), to the file that the environment variable C(STIEFEL_PROGRESS) names.
   - An error is one sentence, once, at the end. What Ansible's default callback would have shown goes to the log that
     C(ANSIBLE_LOG_PATH) names.
+  - With C(--check) what would be changed comes at the end, a line for each role with all its steps.
   - With C(-v) or C(--diff) it is Ansible's default callback.
 extends_documentation_fragment:
   - default_callback
@@ -185,6 +186,7 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._pulse = Pulse()
         self._errors: dict[str, str] = {}
         self._changes = 0
+        self._check = bool(context.CLIARGS.get("check"))
         self._quick: list[Step] = []
         self._began = time.monotonic()
         if self._short:
@@ -194,7 +196,8 @@ class CallbackModule(Default):  # type: ignore[misc]
 
     def _say(self, text: str, color: str | None = None, stderr: bool = False) -> None:
         """Show a text, after the quick steps before it."""
-        self._show_quick()
+        if not self._check:
+            self._show_quick()
         self._show(text, color, stderr)
 
     def _show(self, text: str, color: str | None = None, stderr: bool = False) -> None:
@@ -211,8 +214,18 @@ class CallbackModule(Default):  # type: ignore[misc]
             changed = [host for step in quick for host in step.changed]
             self._show_line(f"{role}{quick[0].name}{more}", sum(step.seconds for step in quick), changed)
 
+    def _show_roles(self) -> None:
+        """Show what would be changed, a line for each role."""
+        roles: dict[str, list[Step]] = {}
+        for step in self._quick:
+            roles.setdefault(step.role.rpartition(".")[2], []).append(step)
+        for role, steps in roles.items():
+            names = "; ".join(dict.fromkeys(step.name for step in steps))
+            changed = [host for step in steps for host in step.changed]
+            self._show_line(f"{role}: {names}" if role else names, sum(step.seconds for step in steps), changed)
+
     def _show_line(self, name: str, seconds: float, changed: list[str]) -> None:
-        word = ("would change" if context.CLIARGS.get("check") else "changed") if changed else ""
+        word = ("would change" if self._check else "changed") if changed else ""
         where = ", ".join(host for host in dict.fromkeys(changed) if host != "localhost")
         line = f"{seconds:5.0f} s  {word:8} {name}{f' ({where})' if where else ''}"
         self._show(line, constants.COLOR_CHANGED if changed else None)
@@ -223,7 +236,9 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._pulse.step = None
         self._changes += bool(step.changed)
         step.seconds = time.monotonic() - step.since
-        if step.seconds >= LONG and not step.shown:
+        if self._check:
+            self._quick += [step] if step.changed else []
+        elif step.seconds >= LONG and not step.shown:
             self._show_quick()
             self._show_line(step.name, step.seconds, step.changed)
         elif step.changed and not step.shown:
@@ -253,7 +268,7 @@ class CallbackModule(Default):  # type: ignore[misc]
         step, label = self._step, str(self._get_item_label(result.result) or "")
         step.detail = label
         seconds = time.monotonic() - step.item_since
-        if seconds >= LONG:
+        if seconds >= LONG and not self._check:
             step.shown = True
             self._show_quick()
             changed = [result.host.get_name()] if result.result.get("changed") else []
@@ -275,6 +290,8 @@ class CallbackModule(Default):  # type: ignore[misc]
         """Show what went wrong, once, or that all is done."""
         self._end_step()
         super().v2_playbook_on_stats(stats)
+        if self._check:
+            self._show_roles()
         failed = {host: self._errors.get(host, "it failed") for host in (*stats.failures, *stats.dark)}
         for host, error in failed.items():
             where = "" if host == "localhost" else f"{host}: "
@@ -282,6 +299,6 @@ class CallbackModule(Default):  # type: ignore[misc]
         if failed and constants.DEFAULT_LOG_PATH:
             self._say(f"stiefel: the whole run is in {constants.DEFAULT_LOG_PATH}", stderr=True)
         elif not failed:
-            steps = f"{self._changes} steps {'would change' if context.CLIARGS.get('check') else 'changed'} something"
+            steps = f"{self._changes} steps {'would change' if self._check else 'changed'} something"
             done = steps if self._changes else "nothing had to be changed"
             self._say(f"Done in {time.monotonic() - self._began:.0f} s: {done}.")
