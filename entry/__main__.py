@@ -116,6 +116,17 @@ def uninstall(request: Request) -> NoReturn:
     play(request, "playbooks/uninstall.yml")
 
 
+def known_rows(names: list[str]) -> None:
+    """Refuse rows that no benchmark has."""
+    sys.path.append(str(ROOT))
+    from benchmarks.rows import chosen  # noqa: PLC0415 - the folder is on no path before
+
+    try:
+        chosen(names)
+    except ValueError as error:
+        raise WordError(str(error)) from None
+
+
 def status(flags: set[str]) -> NoReturn:
     """Let the agent say how this machine stands."""
     if not AGENT.exists():
@@ -142,6 +153,8 @@ def run(request: Request) -> None:
     elif name == "uninstall":
         uninstall(request)
     else:
+        if name == "bench":
+            known_rows(request.operands)
         prepare(request)
         start(request)
 

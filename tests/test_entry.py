@@ -89,6 +89,7 @@ def run(*words: str, cwd: Path = ROOT, **variables: str) -> "subprocess.Complete
         ("preflight -i missing", "there is no inventory missing in"),
         ("uninstall", "nobody is here to ask. Say --yes"),
         ("reinstall", "Did you mean install?"),
+        ("bench P99", "there is no row P99. There are: P1, "),
     ],
 )
 def test_the_entry_refuses_in_one_line_from_any_folder(words: str, told: str, tmp_path: Path) -> None:
