@@ -23,6 +23,12 @@ apt-get -qq update
 # shellcheck disable=SC2086 # a list of words
 INITRD=No apt-get -qq install --no-install-recommends $PACKAGES
 apt-get clean
+case " $PACKAGES " in *' ufw '*)
+    ufw allow 22/tcp
+    ufw allow 61570/udp
+    sed -i 's/^ENABLED=.*/ENABLED=yes/' /etc/ufw/ufw.conf
+    ;;
+esac
 echo "$FSTAB" | write /etc/fstab
 echo "$CRYPTTAB" | write /etc/crypttab
 # GRUB has a driver of its own for QEMU's graphics card. It would switch it behind the firmware's back, and the first console,

@@ -82,6 +82,8 @@ class Layout:
     """/home is the last partition, or the last volume of the group."""
     swap_file: bool = False
     plymouth: bool = False
+    ufw: bool = False
+    """A firewall that lets in ssh, and a desktop's call as the preflight says it."""
     bus: Bus = Bus.NVME
     sector_bytes: int = 512
     disks: int = 1
@@ -107,6 +109,7 @@ class Layout:
             "btrfs-progs": self.filesystem == "btrfs",
             "xfsprogs": self.filesystem == "xfs",
             "plymouth": self.plymouth,
+            "ufw": self.ufw,
             "systemd-boot": self.loader is not Loader.GRUB,
             "systemd-ukify": self.loader is Loader.UNIFIED,
             "systemd-boot-efi": self.loader is Loader.UNIFIED,  # the stub that a unified image begins with
@@ -168,6 +171,7 @@ LAYOUTS = {
         PLAIN,
         Layout("dracut", "ext4, no layer below it", initramfs="dracut"),
         _GUIDED,
+        replace(_GUIDED, name="guided-luks-ufw", what=f"{_GUIDED.what}; ufw is on", ufw=True),
         replace(_GUIDED, name="guided-luks-plymouth", what=f"{_GUIDED.what}; Plymouth", plymouth=True),
         Layout("luks-dracut", "/boot, LUKS2 (argon2id), ext4", initramfs="dracut", encrypted=True, boot_apart=True),
         Layout(

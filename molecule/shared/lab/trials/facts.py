@@ -25,6 +25,7 @@ class Facts:
     interfaces: list[str]
     network_manager: str
     managed: dict[str, str]  # what NetworkManager looks after: interface -> state
+    firewall: str  # ufw's own word, or empty
     autokexec: str
     is_target: bool
     failed_units: list[str]
@@ -59,6 +60,7 @@ def target_checks(laptop: Facts, target: Facts, *, encrypted: bool) -> dict[str,
         "nobody but root gets at the disk or the release": not target.nobody_reached,
         "NetworkManager runs": target.network_manager == "active",
         "NetworkManager looks after the other interface": "connected" in target.managed.values(),
+        "its firewall is the laptop's": target.firewall == laptop.firewall,
         "autokexec does not run": target.autokexec != "active",
         "no unit failed": not target.failed_units,
         f"encryption is {'on' if encrypted else 'off'}": (TUNNEL in target.cable) == encrypted,

@@ -41,7 +41,7 @@ class Row:
 ROWS = {
     row.name: row
     for row in (
-        Row("guided-luks", "guided-luks", adapter="usb"),
+        Row("guided-luks", "guided-luks-ufw", adapter="usb"),
         Row("guided-luks-bios", "guided-luks", Firmware.BIOS, mistypes=True),
         Row("guided-luks-plymouth", "guided-luks-plymouth", adapter="virtio"),
         Row("luks-dracut", "luks-dracut", mistypes=True),

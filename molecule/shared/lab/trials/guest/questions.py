@@ -112,6 +112,7 @@ def main() -> None:
         "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "network_manager": say("systemctl", "is-active", "NetworkManager"),
         "managed": {device: state for device, state in devices.items() if state != "unmanaged"},
+        "firewall": say("ufw", "status").partition("\n")[0],
         "autokexec": say("systemctl", "is-active", "stiefel-autokexec"),
         "is_target": Path("/run/stiefel/session.json").exists(),
         "failed_units": say("systemctl", "--failed", "--plain", "--no-legend").splitlines(),
