@@ -42,7 +42,9 @@ DATAGRAM, HELLO = 192, 114
 """Sizes of a discovery datagram and of a client's hello (docs/protocol.md)."""
 SERVER_IN_TUNNEL, CLIENT_IN_TUNNEL = "fd73:7469:6566:656c::1", "fd73:7469:6566:656c::2"
 LISTEN_SECONDS = 3.0
-"""How long an answer may take after the last packet."""
+"""How long an answer may take after the last packet, or after the answer before it."""
+ANSWERS_SECONDS = 60.0
+"""How long answers are waited for, however many come."""
 HANDSHAKE_SECONDS = 20.0
 """The server closes a connection that says nothing after 10 s."""
 FRAMES_PER_SECOND = 2000
@@ -164,15 +166,21 @@ class Cable:
             return
 
     def heard(self, seconds: float = LISTEN_SECONDS) -> Iterator[Heard]:
-        """Yield what the victim says, apart from neighbour discovery, until it is silent for so long."""
+        """Yield what the victim says, apart from neighbour discovery, until it has said nothing to me for so long.
+
+        A busy victim answers for a while after the last packet: who listened no longer would take that for an answer
+        to the next attack. A minute is enough for any of them.
+        """
         self._socket.settimeout(0.2)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        start = time.monotonic()
+        end = start + seconds
+        while time.monotonic() < min(end, start + ANSWERS_SECONDS):
             try:
                 frame = self._socket.recv(65536)
             except TimeoutError:
                 continue
             if heard := _understood(frame, _raw(self.mac)):
+                end = time.monotonic() + seconds if heard.to_me else end
                 yield heard
 
 
