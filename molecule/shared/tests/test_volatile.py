@@ -37,6 +37,20 @@ def test_a_power_cut_takes_what_was_not_flushed_and_nothing_else(tmp_path):
     assert "failed" not in said
 
 
+@needs_programs
+def test_the_machine_itself_outlives_its_disk(tmp_path):
+    """Its power is cut after its disk's, and not by it."""
+    (tmp_path / "laptop.qcow2").touch()
+    disk = VolatileDisk(tmp_path / "laptop.qcow2", tmp_path / "laptop.disk")
+    disk.start(60)
+    with subprocess.Popen(["sleep", "60"], executable=shutil.which("sleep")) as machine:
+        (tmp_path / "laptop.pid").write_text(str(machine.pid))
+        disk.stop()
+        assert machine.poll() is None
+        assert subprocess.run(["nbdinfo", disk.url], check=False, capture_output=True).returncode != 0
+        machine.kill()
+
+
 def write_some(folder, progress, blocks):
     """Let the program write until so many blocks were flushed; return how many it says."""
     command = [sys.executable, program("flushes"), "write", folder, progress]

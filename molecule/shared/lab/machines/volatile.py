@@ -29,7 +29,7 @@ class VolatileDisk:
 
     @property
     def _pidfile(self) -> Path:
-        return self.socket.with_suffix(".pid")
+        return self.socket.with_name(f"{self.socket.name}.pid")  # QEMU's own is beside it
 
     @property
     def url(self) -> str:
