@@ -32,6 +32,16 @@ def discovery(interfaces: int) -> Callable[[bool], Iterator[Round]]:
     return measure
 
 
+def outage(kind: str, seconds: int) -> Callable[[bool], Iterator[Round]]:
+    """Return what yields the seconds until I/O goes on after an outage, on the side where that takes longer."""
+
+    def measure(quick: bool) -> Iterator[Round]:
+        while True:
+            yield _measured("outage", kind, str(1 if quick else seconds))
+
+    return measure
+
+
 def memory(quick: bool) -> Iterator[Round]:
     """Yield the server's resident MB at the end and near the beginning."""
     while True:

@@ -26,6 +26,12 @@ class Row:
     rounds: int = 5
     quick: bool = True
     """Whether it can be done in seconds."""
+    named: bool = False
+    """Whether it takes so long that it is measured only when it is named."""
+
+    def is_meant(self, word: str) -> bool:
+        """Say whether a word is its name, or what its name begins with."""
+        return self.name == word or (self.name.startswith(word) and not self.named)
 
 
 def discovery(interfaces: int) -> Row:
@@ -34,6 +40,23 @@ def discovery(interfaces: int) -> Row:
         f"P12-{interfaces}",
         f"a client's start until a laptop has answered, on a desktop with {interfaces} wired interfaces",
         "s", "the same with one", Goal(1.2, Of.RATIO), on_bench.discovery(interfaces), quick=interfaces <= 8,
+    )  # fmt: skip
+
+
+OUTAGES = {
+    "cable": "the cable is pulled, and plugged in again",
+    "adapter": "an adapter is unplugged, and plugged in again",
+    "another": "an adapter is unplugged, and another one with another name is plugged in",
+}
+
+
+def outage(kind: str, seconds: int) -> Row:
+    """Return the row that says how long after an outage the disk goes on: of laptop and desktop, the slower one."""
+    return Row(
+        f"outage-{kind}-{seconds}",
+        f"carrier until I/O goes on, after {seconds} s in which {OUTAGES[kind]}, at the laptop or at the desktop",
+        "s", "", Goal(1), on_bench.outage(kind, seconds), rounds=1 if seconds >= 600 else 3,
+        quick=(kind, seconds) == ("another", 5), named=seconds >= 600,
     )  # fmt: skip
 
 
@@ -73,13 +96,20 @@ ROWS = (
         "P13", "the server's resident memory after 2 GB were read and written (agent and nbdkit)",
         "MB", "the same after 500 MB", Goal(1.05, Of.RATIO), on_bench.memory,
     ),
+    *(outage(kind, seconds) for kind in OUTAGES for seconds in (5, 40, 600)),
 )  # fmt: skip
 """All rows, in the order in which they are shown."""
 
 
 def chosen(words: list[str]) -> list[Row]:
-    """Return the rows whose names begin with one of the words, or all; raises ValueError for an unknown word."""
+    """Return the rows whose names begin with one of the words, or all that need not be named.
+
+    Raises:
+        ValueError: there is no such row.
+    """
     for word in words:
         if not any(row.name.startswith(word) for row in ROWS):
             raise ValueError(f"there is no row {word}. There are: {', '.join(row.name for row in ROWS)}")
-    return [row for row in ROWS if not words or any(row.name.startswith(word) for word in words)]
+    if not words:
+        return [row for row in ROWS if not row.named]
+    return [row for row in ROWS if any(row.is_meant(word) for word in words)]

@@ -29,7 +29,7 @@ LONG_SCENARIOS = (
     "person",
     "sessions",
 )
-ONLY_WHEN_NAMED = ("soak", "faults", *(f"molecule {name}" for name in LONG_SCENARIOS))
+ONLY_WHEN_NAMED = ("soak", "soak outages", "faults", *(f"molecule {name}" for name in LONG_SCENARIOS))
 """Steps that would take a run beyond its time on an emulated machine: `./stiefel test alternative` runs them."""
 
 SIDE_BY_SIDE = 2
@@ -44,8 +44,8 @@ PROGRESS_SECONDS = 30
 SCENARIO_SECONDS = {"matrix": 8 * 3600, "sessions": 8 * 3600}
 """What a scenario may take that takes longer than all the others; its rows are kept, whatever ends it."""
 
-SOAK_DATAGRAMS = 1_000_000
-"""Mutated datagrams and requests of a soak run."""
+SOAK_DATAGRAMS, SOAK_OUTAGES = 1_000_000, 100
+"""Mutated datagrams and requests of a soak run, and outages in a row."""
 
 AGENT = "files/ramdisk-agent"
 LAB = "molecule/shared"
@@ -162,6 +162,8 @@ def soak_steps() -> Iterator[Step]:
     """Yield what takes a quarter of an hour and finds what a few thousand tries do not."""
     fuzz = ("env", f"STIEFEL_FUZZ={SOAK_DATAGRAMS}", "pytest", "-q", "tests/test_fuzz.py")
     yield Step("soak", fuzz, cwd=AGENT, timeout=3600, alone=True)
+    outages = ("env", f"STIEFEL_OUTAGES={SOAK_OUTAGES}", "pytest", "-q", "tests/faults/test_outages.py")
+    yield Step("soak outages", outages, cwd=AGENT, timeout=3600, alone=True)
 
 
 def scenario_steps() -> Iterator[Step]:

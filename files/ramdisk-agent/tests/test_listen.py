@@ -24,6 +24,23 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+def rto_max(connection: socket.socket) -> int:
+    """Return after how many ms at most TCP tries again; 0: this kernel cannot say."""
+    try:
+        return connection.getsockopt(socket.IPPROTO_TCP, listen.TCP_RTO_MAX_MS)
+    except OSError:
+        return 0
+
+
+def test_a_desktop_that_comes_back_need_not_wait_for_the_laptop_to_try_again() -> None:
+    port = free_port()
+    with listen.listening("::1", port) as server, socket.create_connection(("::1", port), SECONDS) as usual:
+        connection, _ = server.accept()
+        with connection:
+            if rto_max(usual):  # the kernel knows it, and its own is two minutes
+                assert rto_max(connection) == listen.RTO_MAX_MS
+
+
 def test_a_connection_waits_for_weeks_and_asks_whether_the_other_end_is_there(tmp_path: Path) -> None:
     port, notified = free_port(), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     with notified:

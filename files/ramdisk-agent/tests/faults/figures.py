@@ -1,6 +1,6 @@
 """One round of what `./stiefel bench` measures on this bench: a JSON object with `ours` and `peer`.
 
-Usage: figures.py discovery INTERFACES | memory MEGABYTES
+Usage: figures.py discovery INTERFACES | memory MEGABYTES | outage KIND SECONDS
 """
 
 import json
@@ -8,12 +8,17 @@ import os
 import sys
 import time
 
+import nbd_kernel
 from bench import EXPORT, SERVER, Bench
-from nbd_kernel import READ, WRITE
+from nbd_kernel import READ, WRITE, Load
+from outages import Outage
 from pid1 import EXECUTED
+from waiting import wait_for
 
 REQUEST = 256 << 10
 """Bytes of each read and write, as a desktop's kernel merges them."""
+AS_SHIPPED = {"target.keeper.ASK_SECONDS": 5.0, "target.keeper.SAY_SECONDS": 3.0}
+"""What the bench does not wait for elsewhere (roles.QUICK): here the time is the figure."""
 SETTLED = 500
 """Megabytes after which every buffer has been used."""
 
@@ -64,14 +69,34 @@ def memory(megabytes):
         return resident(laptop), before
 
 
+def seconds_until_it_goes_on(kind, side, seconds):
+    """Return how long after the end of an outage the first write is answered."""
+    nbd_kernel.SECONDS = 2 * seconds + 60  # whoever waits for an answer has the patience of a kernel
+    with Bench() as bench:
+        machines = {"laptop": bench.laptop(), "desktop": bench.desktop(patience=AS_SHIPPED)}
+        with Load(machines["desktop"].boots()) as load:
+            outage = Outage(bench.cable, machines[side], "eth0")
+            outage.begins(kind)
+            time.sleep(seconds)
+            done, start = load.done, time.monotonic()
+            outage.ends(kind, "usb0")
+            wait_for(lambda: load.done > done, "the writing goes on")
+            return time.monotonic() - start
+
+
 def main():
     os.environ[EXECUTED] = "1"  # time and memory are those of a program that has loaded no other one
-    number = int(sys.argv[2])
+    number = int(sys.argv[-1])
     match sys.argv[1]:
         case "discovery":
             ours, peer = seconds_to_an_answer(number), seconds_to_an_answer(1)
         case "memory":
             ours, peer = memory(number)
+        case "outage":
+            ours, peer = (
+                max(seconds_until_it_goes_on(sys.argv[2], side, number) for side in ("laptop", "desktop")),
+                None,
+            )
     print(json.dumps({"ours": ours, "peer": peer}))
 
 

@@ -17,6 +17,8 @@ from typing import ClassVar
 
 from waiting import SECONDS, wait_for
 
+from stiefel_agent.target.nbd import REQUEST_SECONDS
+
 REQUEST, REPLY = 0x25609513, 0x67446698
 READ, WRITE, FLUSH = 0, 1, 3
 DEPTH = 8
@@ -37,7 +39,7 @@ class Connection:
 
     def __init__(self, sock):
         self.socket = sock
-        self.socket.settimeout(SECONDS)
+        self.socket.settimeout(REQUEST_SECONDS)  # as the driver was told: then the request goes to another connection
         self.dead = False
         self._cookies = itertools.count()
 
@@ -258,3 +260,71 @@ class Load:
 
     def _ask(self, connection, number, block):
         connection.ask(WRITE, (number * 64 + block) * BLOCK, data=bytes([block]) * BLOCK)
+
+
+class Verified:
+    """Writes on every connection of a disk, one block at a time, and reads each one back: a context manager.
+
+    `done` counts the blocks that were as written, `wrong` names those that were not, `errors` are the server's error
+    replies, `lost` the connections that ended; `written` is what stands on the disk at the end.
+    """
+
+    BLOCKS = 64
+    """Of each connection, written over again and again: an old write that comes late must not be seen."""
+
+    def __init__(self, disk):
+        self.done, self.wrong, self.errors, self.lost, self.written = 0, [], [], [], {}
+        self._disk, self._stop = disk, False
+        self._threads = [
+            threading.Thread(target=self._turns, args=(number,), daemon=True) for number in range(len(disk.connections))
+        ]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        self.goes_on()
+        return self
+
+    def __exit__(self, *_):
+        self._stop = True
+
+    def goes_on(self):
+        """Wait until more than was under way is verified."""
+        wanted = self.done + 2 * len(self._threads)
+        wait_for(lambda: self.done >= wanted or self.wrong or self.errors, lambda: f"it goes on; it lost {self.lost}")
+
+    def ends(self):
+        """Let what is under way come to its end."""
+        self._stop = True
+        for thread in self._threads:
+            thread.join(SECONDS)
+            assert not thread.is_alive(), "the last block is verified"
+
+    def _turns(self, number):
+        for turn in itertools.count():
+            if self._stop:
+                return
+            offset = (number * self.BLOCKS + turn % self.BLOCKS) * BLOCK
+            data = struct.pack(">QQ", offset, turn) * (BLOCK // 16)
+            while not self._turn(number, offset, data):
+                pass
+
+    def _turn(self, number, offset, data):
+        """Write a block and read it back; False: its connection ended, it has to be done again."""
+        connection = self._disk.living(number)
+        try:
+            connection.ask(WRITE, offset, data=data)
+            connection.answer()
+            self.written[offset] = data
+            connection.ask(READ, offset, BLOCK)
+            if connection.answer(BLOCK) == data:
+                self.done += 1
+            else:
+                self.wrong.append(offset)
+        except ErrorReply as error:
+            self.errors.append(error.args[0])
+        except ConnectionLost as error:
+            self.lost.append(str(error))
+            self._disk.bury(connection, error)
+            return False
+        return True
