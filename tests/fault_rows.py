@@ -192,9 +192,8 @@ FAULTS = (
     ),
     Fault(
         "F42",
-        "A link swallows packets of some sizes",
-        "The session begins, and then stands still.",
-        not_shown="sizes and offloads are not probed",
+        "A link swallows packets of some sizes, or an adapter loses the segments that it is to cut into packets",
+        "It goes on with smaller packets, after a change of cables, too; the adapter is spared. Screens say so.",
     ),
     Fault(
         "F43",

@@ -52,6 +52,8 @@ def test_settings_and_other_peoples_variables_pass() -> None:
         ("ramdisk_features", ["wired", "sound"], "thunderbolt"),
         ("autokexec_consent", "perhaps", "countdown, ask, none"),
         ("autokexec_connections", 0, "from 1 to 16"),
+        ("autokexec_mtu", 1200, "from 1280 to 9000"),
+        ("autokexec_mtu", "jumbo", "auto, or a number"),
         ("autokexec_countdown", -3, "seconds"),
         ("autokexec_countdown", "soon", "int"),
         ("autokexec_disk", "nvme0n1", "/dev/disk/by-id"),

@@ -26,6 +26,7 @@ RULES = {
     "autokexec_disk": (r"|/dev/.+", "a disk's path below /dev/disk/by-id/, or empty"),
     "autokexec_kernel_args": ONE_LINE,
     "autokexec_laptop_name": ONE_LINE,
+    "autokexec_mtu": (r"auto|12[89]\d|1[3-9]\d\d|[2-8]\d{3}|9000", "auto, or a number of bytes from 1280 to 9000"),
     "autokexec_takeover_seconds": (r"\d{1,6}", "a number of seconds, or 0 for never"),
     "autokexec_target_args": ONE_LINE,
     "autokexec_trigger_macs": (r"[\dA-Fa-f]{2}(:[\dA-Fa-f]{2}){5}", "MAC addresses, such as 52:54:00:12:34:56"),

@@ -25,6 +25,7 @@ from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
 from stiefel_agent.protocol.crypto import KeyPair, derive
 from stiefel_agent.protocol.discovery import Challenged, Datagram, Proven
 from stiefel_agent.protocol.messages import Kind, Notice, NoticeState
+from stiefel_agent.protocol.probing import Probing
 
 FOLDER = Path(__file__).parent / "vectors"
 BUNDLE_KEY = sha256(b"bundle key").digest()
@@ -34,8 +35,9 @@ SCRYPT = keys.ScryptParameters(bytes(range(16)), n=1 << 14)
 
 def key_schedule() -> dict[str, str]:
     """Label of each purpose -> the key that the long-term key gives for it."""
-    discovery = Kind.BEACON, Kind.CHALLENGE, Kind.PROOF, Kind.NOTICE, Kind.CLIENT_HELLO, Kind.SERVER_HELLO
-    return {kind.value: derive(KEY.secret, kind.label).hex() for kind in discovery}
+    discovery = Kind.BEACON, Kind.CHALLENGE, Kind.PROOF, Kind.NOTICE, Kind.PROBE, Kind.ECHO
+    hellos = Kind.CLIENT_HELLO, Kind.SERVER_HELLO
+    return {kind.value: derive(KEY.secret, kind.label).hex() for kind in (*discovery, *hellos)}
 
 
 def discovery() -> dict[str, str]:
@@ -51,6 +53,17 @@ def discovery() -> dict[str, str]:
     assert isinstance(proven, Proven)
     notice = pair.answerer.notice(proven, Notice(NoticeState.COUNTDOWN, 10))
     sent = {"beacon": beacon, "challenge": challenge.data, "proof": proof.data, "notice": notice.data}
+    return {name: data.hex() for name, data in sent.items()}
+
+
+def probing() -> dict[str, str]:
+    """A probe for the smallest packet and its echo, by a laptop whose interface takes 1500 bytes."""
+    pair = Pair(SERVER)
+    exchange = pair.challenged().exchange
+    probe = Probing(exchange, LAPTOP, 1280, Drawn("probing")).probes()[0]
+    echo = pair.answerer.receive(probe, CLIENT, 0.0)
+    assert isinstance(echo, Datagram)
+    sent = {"Nc": exchange.client_nonce, "Ns": exchange.server_nonce, "probe": probe, "echo": echo.data}
     return {name: data.hex() for name, data in sent.items()}
 
 
@@ -98,6 +111,7 @@ def key_file() -> dict[str, object]:
 MAKERS = {
     "key_schedule": key_schedule,
     "discovery": discovery,
+    "probing": probing,
     "handshake": handshake,
     "bundle": bundle,
     "key_file": key_file,

@@ -22,7 +22,7 @@ LAPTOP: Address = ("fe80::5054:ff:fe00:1", 61570, 0, CLIENT_INTERFACE)
 
 AUTOKEXEC = Challenge(Stage.AUTOKEXEC, "laptop")
 SERVER = Challenge(Stage.SERVER, "laptop", 61570)
-FACTS = Facts("desktop", bytes(range(100, 132)), machine_of(KEY.secret, "product_uuid=desktop 1"))
+FACTS = Facts("desktop", bytes(range(100, 132)), machine_of(KEY.secret, "product_uuid=desktop 1"), 1400)
 TUNNEL = Tunnel(bytes(range(200, 232)), 61572, IPv6Address("fd73::1"), IPv6Address("fd73::2"))
 LAPTOP_IDENTITY = "/dev/disk/by-id/nvme-laptop"
 GRANT = Grant(TUNNEL, 10809, bytes(range(16)).hex(), 4, 512, 61571, laptop_of(KEY.secret, LAPTOP_IDENTITY))
@@ -52,9 +52,12 @@ class Pair:
     client_key: StickKey = STICK
     laptop_random: Random = field(default_factory=lambda: Drawn("laptop"))
     client_random: Random = field(default_factory=lambda: Drawn("client"))
+    takes: int = 1500
+    """Bytes of the largest packet that the laptop's interface takes."""
 
     def __post_init__(self) -> None:
-        self.answerer = Answerer(self.laptop_keys, self.challenge, self.laptop_random)
+        largest = (lambda _: self.takes) if self.challenge.stage is Stage.SERVER else None
+        self.answerer = Answerer(self.laptop_keys, self.challenge, self.laptop_random, largest=largest)
         self.seeker = Seeker(self.client_key, self.client_random)
 
     def challenged(self, now: float = 0.0) -> Challenged:

@@ -27,7 +27,7 @@ SESSION = Session(
 )
 counter = itertools.count()
 
-FIND_LAPTOP = f"""
+PRELUDE = f"""
 import subprocess, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(attach.__file__).parents[2])!r})
@@ -35,12 +35,27 @@ from stiefel_agent.protocol.session import Nbd, Release, Session
 from stiefel_agent.target import attach, cable
 attach.RETRY_SECONDS, cable.CARRIER_SECONDS, cable.ANSWER_SECONDS = 0.3, 0.3, 0.5
 cable.HARDWARE = {{"veth"}}
-session = Session({MAC!r}, "fe80::1", None, Nbd(10809, "disk", 4, 512), Release(61571, "ab" * 32))
+disk, release = Nbd(10809, "disk", 4, 512), Release(61571, "ab" * 32)
+session = Session({MAC!r}, "fe80::1", None, disk, release, packet=9000)
+"""
+
+FIND_LAPTOP = f"""{PRELUDE}
 with cable.Cable(session, Path(sys.argv[1])) as way:
     attach.insist(lambda: attach.find_laptop(session, way), way.wait, debug=False)
     print([one.name + (" up" if one.up else "") for one in way.candidates()], flush=True)
 subprocess.run(["ip", "-o", "address"], check=True)
 subprocess.run(["ip", "-o", "link", "show", "dev", "stiefellink"], check=True)
+"""
+
+TRY_IN_VAIN = f"""{PRELUDE}
+with cable.Cable(session, Path(sys.argv[1])) as way:
+    for _ in range(3):
+        (adapter,) = way.candidates()
+        way.plug_in(adapter)
+        way.has_carrier()
+        print(way.link().mtu)
+        way.unplug(adapter.name)
+    print(way.candidates()[0].mtu)
 """
 
 
@@ -118,6 +133,15 @@ def test_the_interface_becomes_stiefellink_in_a_namespace_of_its_own_with_the_se
     (address,) = [line for line in inside.splitlines() if "inet6 fe80:" in line]
     assert "stiefellink    inet6 fe80::5054:ff:fe00:2/64" in address
     assert "tentative" not in address
+
+
+@pytest.mark.parametrize(("powered", "sizes"), [(True, "9000 1500 9000 1500"), (False, "9000 9000 9000 1500")])
+def test_an_adapter_that_hears_nothing_with_large_packets_is_tried_as_it_was(desktop, laptop, powered, sizes):
+    """Some drivers promise jumbo frames, and receive nothing once they are set up for them. It goes back as it came."""
+    if powered:
+        plug_in_cable(laptop, "lap0")
+    command = ["ip", "netns", "exec", desktop, sys.executable, "-c", TRY_IN_VAIN, str(inner_name(desktop))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == sizes.split()
 
 
 def test_cable_may_come_late_and_the_wait_says_what_for(desktop, laptop):

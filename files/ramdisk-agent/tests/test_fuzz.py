@@ -39,8 +39,8 @@ def _recorded() -> list[bytes]:
 
 
 def _discovery_vectors() -> Iterator[str]:
-    text = (FOLDER / "discovery.json").read_text()
-    return (field for field in text.split('"') if len(field) == 2 * messages.DATAGRAM_SIZE)
+    texts = ((FOLDER / f"{name}.json").read_text() for name in ("discovery", "probing"))
+    return (field for text in texts for field in text.split('"') if len(field) >= 2 * messages.DATAGRAM_SIZE)
 
 
 class Mutator:
@@ -128,6 +128,7 @@ class Target:
             messages.Challenge,
             messages.Proof,
             messages.Notice,
+            messages.Echo,
             messages.Facts,
             messages.Empty,
             Manifest,

@@ -21,7 +21,7 @@ from stiefel_agent.machine import netdev
 from stiefel_agent.target import attach, nbd
 print(netdev.socket_address("fd73::1", 10809)[0])
 try:
-    nbd.dial("::1", 1, "disk")
+    nbd.dial("::1", 1, "disk", 1220)
 except attach.StiefelError as error:
     print(type(error).__name__)
 """

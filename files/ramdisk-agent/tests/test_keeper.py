@@ -239,14 +239,14 @@ def test_as_many_connections_are_replaced_as_the_kernel_has_found_dead(pair, mon
         with subprocess.Popen(command, pass_fds=[listener.fileno()]) as server:
             port = listener.getsockname()[1]
             session = Session("52:54:00:00:00:02", "fe80::1", None, Nbd(port, "disk", 2, 512), Release(1, "ab" * 32))
-            living, _ = nbd.dial("::1", port, "disk")
+            living, _ = nbd.dial("::1", port, "disk", 1220)
             kernel = Kernel()
             connections = keeper.Connections(session, kernel, 0, [living, dead])
-            connections.replace()
+            connections.replace(1220)
             assert kernel.reconfigured == 0
             connections.dead = 1
             dead.shutdown(socket.SHUT_RDWR)
-            connections.replace()
+            connections.replace(1220)
             assert (kernel.reconfigured, connections.dead) == (1, 0)
             assert living.fileno() >= 0
             with pytest.raises(OSError) as closed:

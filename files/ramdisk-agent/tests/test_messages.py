@@ -15,6 +15,7 @@ from stiefel_agent.protocol.messages import (
     RECORD_PAYLOAD,
     Busy,
     Challenge,
+    Echo,
     Empty,
     Facts,
     Grant,
@@ -33,6 +34,8 @@ keys = st.binary(min_size=32, max_size=32)
 machines = st.binary(min_size=16, max_size=16)
 numbers = st.integers(0, 2**32 - 1)
 
+packets = st.just(0) | st.integers(1280, 9000)
+
 challenges = st.builds(Challenge, st.just(Stage.SERVER), names, ports) | st.builds(
     Challenge, st.just(Stage.AUTOKEXEC), names
 )
@@ -47,7 +50,8 @@ MESSAGES = [
     (challenges, Challenge.decode, DATAGRAM_PAYLOAD),
     (st.builds(Proof, names), Proof.decode, DATAGRAM_PAYLOAD),
     (notices, Notice.decode, DATAGRAM_PAYLOAD),
-    (st.builds(Facts, names, keys, machines), Facts.decode, RECORD_PAYLOAD),
+    (st.builds(Facts, names, keys, machines, packets), Facts.decode, RECORD_PAYLOAD),
+    (st.builds(Echo, st.integers(0, 2**16 - 1)), Echo.decode, DATAGRAM_PAYLOAD),
     (grants | busies, messages.decode_answer, RECORD_PAYLOAD),
     (st.just(Empty()), Empty.decode, RECORD_PAYLOAD),
 ]

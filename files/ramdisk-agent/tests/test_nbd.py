@@ -16,6 +16,7 @@ from stiefel_agent.errors import DiskRefused, DiskUnreachable, DiskWithheld
 from stiefel_agent.machine import genl, netlink
 from stiefel_agent.target import nbd
 
+SEGMENT = 1220
 needs_nbdkit = pytest.mark.skipif(not shutil.which("nbdkit"), reason="nbdkit is not installed")
 
 
@@ -38,7 +39,7 @@ def serve(tmp_path):
 
 
 def dial_all(port, count=4):
-    connections, offered = nbd.dial_all("::1", port, "disk", count)
+    connections, offered = nbd.dial_all("::1", port, "disk", SEGMENT, count)
     for connection in connections:
         connection.close()
     return len(connections), offered
@@ -60,7 +61,7 @@ def test_size_and_flags_are_those_that_another_client_sees(serve):
 @needs_nbdkit
 def test_a_negotiated_connection_reads_the_disk(serve):
     port = serve("pattern", "1M")  # each 8 bytes hold their own offset
-    connection, _ = nbd.dial("::1", port, "disk")
+    connection, _ = nbd.dial("::1", port, "disk", SEGMENT)
     with connection:
         assert connection.getblocking()
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -102,9 +103,9 @@ def test_an_unknown_export_is_withheld(serve):
 @needs_nbdkit
 def test_one_connection_too_many_is_withheld_until_another_ends(serve):
     port = serve("--filter=limit", "memory", "1M", "limit=1")
-    first, _ = nbd.dial("::1", port, "disk")
+    first, _ = nbd.dial("::1", port, "disk", SEGMENT)
     with first, pytest.raises(DiskUnreachable):
-        nbd.dial("::1", port, "disk")
+        nbd.dial("::1", port, "disk", SEGMENT)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_nobody_there_is_said_with_address_and_port():
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(DiskUnreachable, match=f"::1 port {port}"):
-        nbd.dial("::1", port, "disk")
+        nbd.dial("::1", port, "disk", SEGMENT)
 
 
 def negotiate_with(answer):

@@ -1,5 +1,6 @@
 """rtnetlink against this kernel, in a network namespace of its own."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -34,6 +35,8 @@ assert outside.find("one") is None
 link = inside.find("stiefellink")
 assert (link.bus, link.device) == ("", "")  # no hardware is behind it
 assert (link.up, link.kind, link.ethernet) == (False, "veth", True)
+inside.widen(link.index, 9000)
+assert inside.find("stiefellink").mtu == 9000
 inside.set_up(link.index)
 assert inside.find("stiefellink").up
 for _ in range(2):
@@ -56,3 +59,19 @@ assert outside.find("back").mac == link.mac
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="network namespaces need root and iproute2")
 def test_an_interface_goes_into_a_namespace_is_set_up_there_and_comes_back():
     subprocess.run(["unshare", "--net", "--mount", sys.executable, "-c", SCRIPT], check=True, timeout=60)
+
+
+def test_an_interface_gets_the_largest_size_that_its_driver_knows(monkeypatch):
+    """A USB adapter with buffers of one page takes 4088 bytes."""
+    taken = []
+
+    def set_mtu(_self, index, size):
+        if size > 4088:
+            raise OSError(errno.EINVAL, "mtu greater than device maximum")
+        taken.append((index, size))
+
+    monkeypatch.setattr(rtnl.Interfaces, "set_mtu", set_mtu)
+    with rtnl.Interfaces() as interfaces:
+        interfaces.widen(7, 9000)
+        interfaces.widen(8, 1400)
+    assert taken == [(7, 4000), (8, 1400)]

@@ -52,6 +52,7 @@ sessions = st.builds(
     ),
     release=st.builds(Release, port=ports, token=st.binary(min_size=16, max_size=64).map(bytes.hex)),
     over=st.none() | st.builds(Over, question=datagrams, answer=datagrams),
+    packet=st.integers(1280, 9000),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -77,6 +78,13 @@ def test_the_documented_example_is_read():
     session = parse(json.dumps(EXAMPLE))
     assert session.server_host == "fd73:7469:6566:656c::1"
     assert session.nbd == Nbd(port=10809, export="disk", connections=4, block_size=512)
+
+
+def test_a_usual_cable_is_not_spoken_of_so_that_an_older_laptop_reads_it():
+    session = parse(json.dumps(EXAMPLE))
+    assert session.packet == 1500
+    assert "packet" not in json.loads(session.to_json())
+    assert parse(json.dumps(EXAMPLE | {"packet": 9000})).packet == 9000
 
 
 def test_without_encryption_the_laptop_is_reached_on_the_cable():
@@ -145,6 +153,8 @@ def test_an_unknown_member_is_refused(path):
         (("nbd", "connections"), 0),
         (("nbd", "export"), ""),
         (("nbd", "export"), "x" * 256),
+        (("packet",), 1279),
+        (("packet",), "1500"),
         (("release", "token"), "abc"),
         (("release", "token"), "AB" * 32),
     ],

@@ -72,6 +72,28 @@ def test_discovery_by_the_document():
         assert payload == payloads[name].ljust(159, b"\0")
 
 
+def test_probe_and_echo_by_the_document():
+    said = _bytes("probing")
+    nonces, size = said["Nc"] + said["Ns"], 1280 - 40 - 8
+    probe, echo = said["probe"], said["echo"]
+    assert (len(probe), len(echo)) == (size, size)
+    label = _label("client>server probe")
+    padding = bytes(size - 1 - 16 - 16)
+    assert probe == b"\2" + probe[1:17] + crypto.seal(_hkdf(SECRET, b"", label), probe[1:17], label + nonces, padding)
+    label = _label("server>client echo")
+    opened = crypto.unseal(_hkdf(SECRET, b"", label), echo[1:17], label + nonces + probe[1:17], echo[17:])
+    assert opened == (1500).to_bytes(2, "big").ljust(len(padding), b"\0")
+
+
+def test_facts_by_the_document():
+    payload = _bytes("handshake")["facts payload"]
+    assert payload[:64] == b"desktop".ljust(64, b"\0")
+    assert payload[64:96] == bytes(range(100, 132))
+    machine = _hkdf(SECRET, sha256(b"product_uuid=desktop 1").digest(), _label("client>server machine"))[:16]
+    assert payload[96:112] == machine
+    assert int.from_bytes(payload[112:], "big") == 1400
+
+
 def test_handshake_by_the_document():
     said = _bytes("handshake")
     nonces, client, server = said["Nc"] + said["Ns"], said["client hello"], said["server hello"]

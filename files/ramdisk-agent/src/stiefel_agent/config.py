@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from stiefel_agent.errors import BadConfiguration, KeyFileError
 from stiefel_agent.protocol import keys
+from stiefel_agent.protocol.sizes import LARGEST
 
 KEY_FILE = Path("/etc/stiefel/key.json")
 SERVER_FILE = Path("/etc/stiefel/server.json")
@@ -122,6 +123,8 @@ class ServerConfig(_FromJson):
     encryption: Encryption = Encryption.WIREGUARD
     connections: int = 4
     """NBD connections of the target, 1 to 16."""
+    mtu: int = LARGEST
+    """Bytes of the largest packet that may be sent over the cable, if it takes such ones."""
     takeover_seconds: int = 0
     """After so many seconds of a target's silence another desktop may have the disk; 0: never by itself."""
     after_session: AfterSession = AfterSession.RETURN
@@ -141,6 +144,7 @@ class AutokexecConfig(_FromJson):
     """The laptop's name; empty: its host name."""
     encryption: Encryption = Encryption.WIREGUARD
     connections: int = 4
+    mtu: int = LARGEST
     takeover_seconds: int = 0
     after_session: AfterSession = AfterSession.RETURN
     beeps: bool = True

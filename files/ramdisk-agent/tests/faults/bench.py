@@ -41,6 +41,10 @@ HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "src"
 FIREWALL = HERE.parents[3] / "roles/ramdisk/files/nftables.conf"
 DISK_BYTES = 16 << 20
+LONGEST = 1518
+"""Bytes of an Ethernet frame."""
+SEGMENT = 1220
+"""Bytes of a TCP segment that gets through everywhere."""
 CLONE_NEWNET = 0x40000000
 SERVER, EXPORT = "stiefel-server.service", "stiefel-export.service"
 PAGE, END_OF_PAGE = "\x1b[H", "\x1b[J"
@@ -175,6 +179,8 @@ class Cable:
     """What is between the machines: a bridge, and on it one port for each of their adapters."""
 
     def __init__(self):
+        self.passes = 0
+        """Bytes of the largest packet that gets through, for all that is plugged in from now on; 0: whatever comes."""
         # It ends when its standard input does: with the test.
         self._process = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec cat"], stdin=PIPE, stdout=PIPE)
         assert self._process.stdout.readline()
@@ -182,14 +188,21 @@ class Cable:
         self._ip("link", "set", "hub", "up")
 
     def _ip(self, *arguments, check=True):
+        self._enter("ip", *arguments, check=check)
+
+    def _enter(self, *command, check=True):
         enter = ["nsenter", f"--target={self._process.pid}", "--net"]
-        subprocess.run([*enter, "ip", *arguments], check=check, capture_output=True)
+        subprocess.run([*enter, *command], check=check, capture_output=True)
 
     def plug(self, machine, interface="eth0", *, up=True):
         """Give a machine an adapter, and lay a cable from it."""
         self.unplug(machine, interface)  # what a power cut has left
         far_end = ["peer", "name", interface, "address", _mac(machine, interface), "netns", str(machine.pid)]
         self._ip("link", "add", _port(machine, interface), "type", "veth", *far_end)
+        if self.passes:
+            # A port drops what is larger than its MTU; but not what is yet to be cut, which no real cable ever sees.
+            machine.run("ip", "link", "set", interface, "gso_max_segs", "1")
+            self._ip("link", "set", _port(machine, interface), "mtu", str(self.passes))
         self.join(machine, interface)
         if up:  # so that nobody waits for it
             machine.run("ip", "link", "set", interface, "up")
@@ -205,6 +218,12 @@ class Cable:
     def swallow(self, machine, interface="eth0"):
         """Let the carrier be, and nothing pass."""
         self._ip("link", "set", _port(machine, interface), "nomaster")
+
+    def swallow_long(self, machine, interface="eth0"):
+        """Lose what a machine leaves to its adapter to be cut into packets, as an adapter does that cannot."""
+        hook = f'type filter hook ingress device "{_port(machine, interface)}" priority 0;'
+        rule = f"add rule netdev long in meta length > {LONGEST} drop"
+        self._enter("nft", f"add table netdev long; add chain netdev long in {{ {hook} }}; {rule}")
 
     def join(self, machine, interface="eth0"):
         """Make the cable whole again, whatever was done to it."""
@@ -430,7 +449,7 @@ class Desktop(Machine):
         """Return one more disk with one connection, as the target dials it; to another export if named."""
         session = self.session()
         there = session.server_host, session.nbd.port, session.nbd.export if export is None else export
-        connection, offered = self.inside(lambda: nbd.dial(*there), self._cable())
+        connection, offered = self.inside(lambda: nbd.dial(*there, SEGMENT), self._cable())
         return Disk(offered.size, offered.flags, [connection])
 
     def connect(self, port):
@@ -500,11 +519,11 @@ class Bench:
     def __exit__(self, *_):
         self._stack.close()
 
-    def laptop(self, name="laptop", **settings):
-        """Start a laptop, and wait until its server listens."""
+    def laptop(self, name="laptop", *, up=True, **settings):
+        """Start a laptop, and wait until its server listens. `up`: its adapter is on before the server looks."""
         laptop = Laptop(Path(tempfile.mkdtemp(dir=self._folder)), name, [self.key], **settings)
         self._stack.callback(laptop.off)
-        self.cable.plug(laptop)
+        self.cable.plug(laptop, up=up)
         laptop.run("systemctl", "start", SERVER)
         laptop.hears("event=server_ready")
         return laptop
@@ -519,13 +538,13 @@ class Bench:
         home.hears("event=listening")
         return home
 
-    def desktop(self, name="tower", key=None, patience=None):
+    def desktop(self, name="tower", key=None, patience=None, *, up=True):
         """Switch a desktop on, for the first time or again; its stick's client is started by the test.
 
-        `patience`: see roles.py.
+        `patience`: see roles.py; `up`: its adapter is on before the client looks.
         """
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         desktop = Desktop(folder, name, key or self.key, patience)
         self._stack.callback(desktop.off)
-        self.cable.plug(desktop)
+        self.cable.plug(desktop, up=up)
         return desktop

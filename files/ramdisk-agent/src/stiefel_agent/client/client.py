@@ -16,15 +16,18 @@ from stiefel_agent.errors import BundleError, DiskHeld, HandshakeError, Passphra
 from stiefel_agent.face import screen, status
 from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import firmware, kexec, link, netdev, tunnel
-from stiefel_agent.protocol import session
+from stiefel_agent.protocol import session, sizes
 from stiefel_agent.protocol.bundle import Decoder, Manifest, Part
-from stiefel_agent.protocol.discovery import Address, Challenged, Noticed, Seeker
+from stiefel_agent.protocol.discovery import Address, Challenged, Datagram, Noticed, Seeker
 from stiefel_agent.protocol.handshake import HELLO_SECONDS, ClientHandshake, Granted, Ready, Send
 from stiefel_agent.protocol.keys import LockedKey, StickKey, carried
 from stiefel_agent.protocol.messages import Busy, Facts, Grant, displayable, machine_of
+from stiefel_agent.protocol.probing import ROUND_SECONDS, ROUNDS, Probing
 
 BEACON_SECONDS = 1.0
 RETRY_SECONDS = 5.0
+PLAIN_SECONDS = 30.0
+"""After so long without a laptop, adapters that were made to take large packets are set back: they may hear none so."""
 SILENCE_SECONDS = 30.0
 """A server that says nothing for so long, in the midst of a session's beginning, is given up."""
 _ADVICE = (
@@ -88,8 +91,10 @@ class Client:
             due = started
             while True:
                 now = time.monotonic()
-                interfaces = link.made_reachable()
+                interfaces = link.made_reachable(sizes.LARGEST)
                 self._show_search(interfaces, now - started)
+                if not self._laptop and now - started > PLAIN_SECONDS:
+                    link.narrow(interfaces)
                 if now >= due:
                     self._call(wire, interfaces, now)
                     due = now + BEACON_SECONDS
@@ -142,11 +147,12 @@ class Client:
         """Go through one session's beginning, and into the target."""
         self._screen.finish(self._steps.search, f"{self._laptop} on {found.interface.name}")
         self._screen.start(self._steps.receive)
+        packet = self._largest_packet(found)
         private_key = tunnel.new_private_key()
-        facts = Facts(self._desktop, tunnel.public_key(private_key), self._machine)
+        facts = Facts(self._desktop, tunnel.public_key(private_key), self._machine, packet)
         handshake = ClientHandshake(found.challenged.exchange, facts)
         with (
-            _dial(found.challenged) as connection,
+            _dial(found.challenged, packet) as connection,
             kexec.memory_file("kernel") as kernel,
             kexec.memory_file("initrd") as initrd,
         ):
@@ -157,7 +163,7 @@ class Client:
                 raise
             manifest = self._receive(connection, granted, {Part.KERNEL: kernel, Part.INITRD: initrd})
             self._screen.start(self._steps.start, f"{manifest.laptop}, Linux {manifest.kernel_version}")
-            attachment = _session(found, granted, private_key)
+            attachment = _session(found, granted, private_key, packet)
             kexec.load(
                 kexec.System(
                     kernel, initrd, manifest.command_line, {"etc/stiefel/session.json": attachment.to_json().encode()}
@@ -169,6 +175,25 @@ class Client:
                 pass
         self._screen.finish(self._steps.start, "here it comes")
         kexec.execute()
+
+    def _largest_packet(self, found: Found) -> int:
+        """Find out, and show, how large a packet gets to the laptop and back; 0: it does not know the question."""
+        source = found.challenged.source
+        probing = Probing(found.challenged.exchange, source, found.interface.mtu)
+        with link.DiscoverySocket(listen=False) as wire:
+            for _ in range(ROUNDS):
+                for probe in probing.probes():
+                    wire.send(Datagram(probe, source))
+                deadline = time.monotonic() + ROUND_SECONDS
+                while not probing.complete and (left := deadline - time.monotonic()) > 0:
+                    select.select([wire.fileno()], [], [], left)
+                    while received := wire.receive():
+                        probing.receive(*received)
+        event("packet_size", bytes=probing.found)
+        if not probing.complete and (text := sizes.words(probing.found)):
+            say(text)
+            self._screen.advise(text)
+        return probing.found
 
     def _shake(self, connection: socket.socket, handshake: ClientHandshake) -> Granted:
         """Prove the key to each other; raises DiskHeld if another desktop has the disk."""
@@ -211,12 +236,14 @@ class Client:
         return decoder.manifest
 
 
-def _dial(challenged: Challenged) -> socket.socket:
-    """Connect to the server over the interface that its challenge came in on."""
+def _dial(challenged: Challenged, packet: int) -> socket.socket:
+    """Connect to the server over the interface that its challenge came in on, with packets of at most this size."""
     host, _, _, scope = challenged.source
     connection = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     connection.settimeout(HELLO_SECONDS)
     try:
+        segment = sizes.segment(packet or sizes.SMALLEST, tunnel=False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         connection.connect((host, challenged.challenge.port, 0, scope))
     except BaseException:
         connection.close()
@@ -224,7 +251,7 @@ def _dial(challenged: Challenged) -> socket.socket:
     return connection
 
 
-def _session(found: Found, granted: Granted, private_key: str) -> session.Session:
+def _session(found: Found, granted: Granted, private_key: str, packet: int) -> session.Session:
     """Return what the target needs to attach, from what the server granted."""
     grant, secrets = granted.grant, granted.secrets
     return session.Session(
@@ -234,6 +261,7 @@ def _session(found: Found, granted: Granted, private_key: str) -> session.Sessio
         nbd=session.Nbd(grant.nbd_port, grant.export, grant.connections, grant.block_size),
         release=session.Release(grant.release_port, secrets.release_token.hex()),
         over=session.Over(*map(_base64, (granted.question, granted.over))) if granted.question else None,
+        packet=packet or sizes.USUAL,
     )
 
 

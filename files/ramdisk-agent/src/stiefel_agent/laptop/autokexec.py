@@ -66,6 +66,7 @@ def server_system(settings: AutokexecConfig) -> Iterator[kexec.System]:
         laptop=settings.laptop or socket.gethostname(),
         encryption=settings.encryption,
         connections=settings.connections,
+        mtu=settings.mtu,
         takeover_seconds=settings.takeover_seconds,
         after_session=settings.after_session,
         beeps=settings.beeps,

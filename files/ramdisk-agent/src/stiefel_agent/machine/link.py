@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Self
 
 from stiefel_agent.errors import LinkFailed
-from stiefel_agent.machine import netdev, sysfs
+from stiefel_agent.machine import netdev, rtnl, sysfs
 from stiefel_agent.protocol.discovery import Address, Datagram
 from stiefel_agent.protocol.meeting import GROUP, PORT
+from stiefel_agent.protocol.sizes import LARGEST, USUAL
 
 _ARPHRD_ETHER = "1"  # linux/if_arp.h
 
@@ -33,6 +34,8 @@ class Wired:
     """It has sent something since it appeared, so it was up."""
     port: bool = False
     """It belongs to a bond, a bridge or a team, which speaks in its stead."""
+    mtu: int = USUAL
+    """Bytes of the largest packet that it takes."""
 
 
 def _is_wired(folder: Path) -> bool:
@@ -58,7 +61,8 @@ def wired() -> list[Wired]:
             used = sysfs.read(folder / "statistics/tx_packets") not in ("", "0")
             port = (folder / "master").exists()
             mac = sysfs.read(folder / "address")
-            found.append(Wired(name, int(index), mac, bool(flags & 1), carrier, address, used, port))
+            mtu = sysfs.number(folder / "mtu") or USUAL
+            found.append(Wired(name, int(index), mac, bool(flags & 1), carrier, address, used, port, mtu))
     return found
 
 
@@ -96,11 +100,26 @@ def _speak_ipv6(conf: Path) -> None:
             (conf / setting).write_text("0")
 
 
-def made_reachable() -> list[Wired]:
-    """Make every wired interface of this machine reachable; return them as they were found."""
+def made_reachable(size: int = 0) -> list[Wired]:
+    """Make every wired interface of this machine reachable; return them as they were found.
+
+    What is switched on for it may take packets of this size, where its driver knows them; 0: of the size that is set.
+    """
     interfaces = wired()
+    if size and (off := [one for one in interfaces if not one.up]):
+        with suppress(OSError), rtnl.Interfaces() as kernel:
+            for one in off:
+                kernel.widen(one.index, size)
     make_reachable(*interfaces)
     return interfaces
+
+
+def narrow(interfaces: list[Wired]) -> None:
+    """Let interfaces take no more than is usual: some drivers promise larger packets, and then hear none at all."""
+    if large := [one for one in interfaces if one.mtu > USUAL]:
+        with suppress(OSError), rtnl.Interfaces() as kernel:
+            for one in large:
+                kernel.set_mtu(one.index, USUAL)
 
 
 def driver(interface: str) -> str:
@@ -123,6 +142,7 @@ class DiscoverySocket:
         # The cable is one hop long; and our own beacons are no news to us.
         self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
         self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, netdev.IPV6_DONTFRAG, 1)  # a probe in pieces would prove nothing
         self._socket.bind(("::", port))
 
     def fileno(self) -> int:
@@ -153,7 +173,7 @@ class DiscoverySocket:
         return self._send(data, (GROUP, self._port, 0, interface.index))
 
     def send(self, datagram: Datagram) -> None:
-        """Send an answer. A datagram that cannot be sent is lost, as on any network."""
+        """Send an answer, or a probe. A datagram that cannot be sent is lost, as on any network."""
         self._send(datagram.data, datagram.to)
 
     def _send(self, data: bytes, to: Address) -> bool:
@@ -166,6 +186,6 @@ class DiscoverySocket:
     def receive(self) -> tuple[bytes, Address] | None:
         """Return one datagram and its source, None when there is none left."""
         with suppress(OSError):
-            data, (host, port, flow, scope) = self._socket.recvfrom(2048)
+            data, (host, port, flow, scope) = self._socket.recvfrom(LARGEST)
             return data, (host.partition("%")[0], port, flow, scope)
         return None

@@ -15,6 +15,8 @@ RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
 # linux/if_addr.h: flags of an address that cannot be used (yet)
 IFA_F_TENTATIVE, IFA_F_DADFAILED = 0x40, 0x08
 SCOPE_LINK = 0x20
+IPV6_DONTFRAG = 62
+"""linux/in6.h: what is too large for the interface is refused, and not sent in pieces."""
 
 SYS_NET = Path("/sys/class/net")
 IF_INET6 = Path("/proc/net/if_inet6")

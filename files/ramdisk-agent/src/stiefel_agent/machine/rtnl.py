@@ -18,6 +18,7 @@ from stiefel_agent.machine.netlink import (
     attribute,
     attributes,
 )
+from stiefel_agent.protocol.sizes import SIZES, USUAL
 
 NETLINK_ROUTE = 0
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_NEWQDISC, RTM_DELQDISC = (
@@ -29,8 +30,16 @@ RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_NEWQDISC, 
     36,
     37,
 )
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER, IFLA_INFO_KIND = 1, 3, 18, 28, 33, 1
-IFLA_STATS64, IFLA_PARENT_DEV_NAME, IFLA_PARENT_DEV_BUS_NAME = 23, 56, 57
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER, IFLA_INFO_KIND = (
+    1,
+    3,
+    4,
+    18,
+    28,
+    33,
+    1,
+)
+IFLA_STATS64, IFLA_GSO_MAX_SEGS, IFLA_PARENT_DEV_NAME, IFLA_PARENT_DEV_BUS_NAME = 23, 40, 56, 57
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
 RTA_DST, RTA_OIF, TCA_KIND, TCA_OPTIONS = 1, 4, 1, 2
 IFF_UP, ARPHRD_ETHER = 1, 1
@@ -49,6 +58,8 @@ class Interface:
     carrier: bool
     ethernet: bool
     kind: str
+    mtu: int = USUAL
+    """Bytes of the largest packet that it takes now."""
     received: int = 0
     """Packets, since it is there."""
     bus: str = ""
@@ -70,6 +81,7 @@ def decode(body: bytes) -> Interface:
         carrier=found.get(IFLA_CARRIER, b"\0") != b"\0",
         ethernet=kind == ARPHRD_ETHER,
         kind=_text(info, IFLA_INFO_KIND),
+        mtu=int.from_bytes(found.get(IFLA_MTU, b""), sys.byteorder),
         received=int.from_bytes(found.get(IFLA_STATS64, b"")[:8], sys.byteorder),
         bus=_text(found, IFLA_PARENT_DEV_BUS_NAME),
         device=_text(found, IFLA_PARENT_DEV_NAME),
@@ -115,6 +127,26 @@ class Interfaces(Netlink):
     def set_down(self, index: int) -> None:
         """Switch an interface off."""
         self.call(RTM_NEWLINK, _link(index, 0, IFF_UP))
+
+    def widen(self, index: int, size: int) -> None:
+        """Let an interface take packets of this size, or of the largest of SIZES that its driver knows.
+
+        While it is off: many drivers start their hardware anew for it, and its cable is without a signal for seconds.
+        """
+        for possible in (one for one in SIZES if one <= size):
+            try:
+                self.set_mtu(index, possible)
+            except OSError:
+                continue
+            return
+
+    def set_mtu(self, index: int, size: int) -> None:
+        """Let an interface take packets of this size, in bytes."""
+        self.call(RTM_NEWLINK, _link(index) + attribute(IFLA_MTU, struct.pack("=I", size)))
+
+    def cut_in_software(self, index: int) -> None:
+        """Give an interface packets only, and nothing that it is to cut itself (net/core/dev.c, gso_features_check)."""
+        self.call(RTM_NEWLINK, _link(index) + attribute(IFLA_GSO_MAX_SEGS, struct.pack("=I", 1)))
 
     def move(self, index: int, namespace: int, name: str) -> None:
         """Give an interface to another network namespace (a descriptor), where it has another name; it is off there."""

@@ -8,14 +8,13 @@ import socket
 from stiefel_agent.errors import TunnelFailed
 from stiefel_agent.machine import netdev, program, rtnl
 from stiefel_agent.protocol.session import TUNNEL
+from stiefel_agent.protocol.sizes import USUAL, tunnel_mtu
 
 PORT = 61572
 """UDP port that the server's end listens on."""
 SERVER_ADDRESS = "fd73:7469:6566:656c::1"
 CLIENT_ADDRESS = "fd73:7469:6566:656c::2"
 """Addresses inside the tunnel: unique local (RFC 4193), the prefix spells "stiefel"."""
-MTU = 1420
-"""1500 less IPv6 (40), UDP (8) and WireGuard (32) headers."""
 KEY_SECONDS = 5.0
 """Drawing a key and its public half is arithmetic: it waits for nobody."""
 _DISCARD = 9
@@ -60,8 +59,8 @@ PersistentKeepalive = {KEEPALIVE_SECONDS}
 """
 
 
-def create(configuration: str, address: str, peer_address: str) -> None:
-    """Make `stiefeltunnel` anew with one peer.
+def create(configuration: str, address: str, peer_address: str, size: int = USUAL) -> None:
+    """Make `stiefeltunnel` anew with one peer, over a cable that takes packets of this size.
 
     A tunnel of an earlier session, and with it that session's peer, is gone before the new one exists: a ghost that
     comes back finds nobody who knows its key.
@@ -72,7 +71,7 @@ def create(configuration: str, address: str, peer_address: str) -> None:
     remove()
     netdev.ip("link", "add", "dev", TUNNEL, "type", "wireguard")
     netdev.wg_setconf(TUNNEL, configuration)
-    netdev.ip("link", "set", "dev", TUNNEL, "mtu", str(MTU), "up")
+    netdev.ip("link", "set", "dev", TUNNEL, "mtu", str(tunnel_mtu(size)), "up")
     address_it(address, peer_address)
 
 

@@ -19,6 +19,7 @@ from stiefel_agent.protocol.meeting import DATAGRAM_SIZE
 from stiefel_agent.protocol.messages import (
     VERSION,
     Challenge,
+    Echo,
     Empty,
     Kind,
     Notice,
@@ -29,6 +30,7 @@ from stiefel_agent.protocol.messages import (
     seal_datagram,
 )
 from stiefel_agent.protocol.over import Witness
+from stiefel_agent.protocol.sizes import SIZES, payload
 
 _M = TypeVar("_M")
 _K = TypeVar("_K", bound=Key | StickKey)
@@ -51,6 +53,8 @@ BEACONS_REMEMBERED = 4
 """Beacons per interface that a challenge may still answer."""
 INTERFACES_LIMIT = 64
 """Interfaces that one Seeker sends beacons on."""
+PROBES = frozenset(map(payload, SIZES))
+"""Bytes of the probes that are answered. None of them is a datagram of another type."""
 ANSWERS_REMEMBERED = 64
 """Challenges that a Seeker remembers, to ignore their duplicates."""
 PROOFS_REMEMBERED = 16
@@ -203,11 +207,17 @@ class Answerer:
     """
 
     def __init__(
-        self, keys: Sequence[Key], challenge: Challenge, random: Random = os.urandom, witness: Witness | None = None
+        self,
+        keys: Sequence[Key],
+        challenge: Challenge,
+        random: Random = os.urandom,
+        witness: Witness | None = None,
+        largest: Callable[[int], int] | None = None,
     ) -> None:
         """`challenge` is what every valid beacon is told; it is encoded now, so that a bad name shows at once.
 
-        `witness` answers the targets of sessions that are over; without one they hear nothing.
+        `witness` answers the targets of sessions that are over; without one they hear nothing. `largest` returns the
+        largest packet that an interface (its index) takes; without it probes are not answered.
         """
         if not 1 <= len(keys) <= KEYS_LIMIT:
             raise ValueError(f"1 to {KEYS_LIMIT} keys")
@@ -215,7 +225,7 @@ class Answerer:
         self._beacon_keys = [(key, derive(key.secret, Kind.BEACON.label)) for key in keys]
         self._proves = challenge.stage is Stage.AUTOKEXEC
         self._payload = challenge.encode()
-        self._witness = witness
+        self._witness, self._largest = witness, largest
         self._random = random
         self._seen = Memory(SEEN_LIMIT)
         self._known = TokenBucket(TRIALS_PER_SECOND, TRIALS_BURST)
@@ -233,6 +243,8 @@ class Answerer:
         if not self._told_of_others and _is_of_another_version(datagram, source):
             self._told_of_others = True
             return OtherVersion(datagram[0])
+        if len(datagram) in PROBES:
+            return self._echo(datagram, source, now)
         if not _acceptable(datagram, source) or datagram_nonce(datagram) in self._seen:
             return None
         outstanding = self.challenges.of(source, now)
@@ -268,6 +280,23 @@ class Answerer:
             if _read(Empty.decode, beacon_key, Kind.BEACON, b"", datagram):
                 self._seen.add(datagram_nonce(datagram))
                 return self._challenge(key, datagram_nonce(datagram), source, now)
+        return None
+
+    def _echo(self, probe: bytes, source: Address, now: float) -> Datagram | None:
+        """Answer a probe of whoever was challenged and has not begun yet, with as many bytes."""
+        size, outstanding = len(probe), self.challenges.of(source, now)
+        if not outstanding or not _acceptable(probe, source, size) or datagram_nonce(probe, size) in self._seen:
+            return None
+        largest = self._largest(source[3]) if self._largest else 0
+        if size > payload(largest) or not self._known.take(now):
+            return None
+        for exchange in outstanding:
+            secret, nonces = exchange.key.secret, exchange.nonces
+            if _read(Empty.decode, derive(secret, Kind.PROBE.label), Kind.PROBE, nonces, probe, size=size):
+                self._seen.add(asked := datagram_nonce(probe, size))
+                key, nonce = derive(secret, Kind.ECHO.label), self._random(NONCE_SIZE)
+                said = Echo(largest).encode()
+                return Datagram(seal_datagram(key, Kind.ECHO, nonce, nonces + asked, said, size=size), source)
         return None
 
     def _question(self, datagram: bytes, source: Address, now: float) -> Datagram | None:
@@ -356,10 +385,10 @@ class Seeker:
         return Noticed(source, notice)
 
 
-def _acceptable(datagram: bytes, source: Address) -> bool:
+def _acceptable(datagram: bytes, source: Address, size: int = DATAGRAM_SIZE) -> bool:
     """Say whether a datagram is worth any cryptography: right size and version, from the cable itself."""
     try:
-        datagram_nonce(datagram)
+        datagram_nonce(datagram, size)
     except MessageError:
         return False
     return _is_link_local(source)
@@ -376,8 +405,10 @@ def _is_of_another_version(datagram: bytes, source: Address) -> bool:
     return len(datagram) == DATAGRAM_SIZE and datagram[0] not in (0, VERSION) and _is_link_local(source)
 
 
-def _read(decode: Callable[[bytes], _M], key: bytes, kind: Kind, seen: bytes, datagram: bytes) -> _M | None:
+def _read(
+    decode: Callable[[bytes], _M], key: bytes, kind: Kind, seen: bytes, datagram: bytes, *, size: int = DATAGRAM_SIZE
+) -> _M | None:
     try:
-        return decode(open_datagram(key, kind, seen, datagram))
+        return decode(open_datagram(key, kind, seen, datagram, size))
     except (SealError, MessageError):
         return None

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 from stiefel_agent.errors import MessageError
 from stiefel_agent.protocol import crypto
 from stiefel_agent.protocol.meeting import DATAGRAM_SIZE
+from stiefel_agent.protocol.sizes import LARGEST, SMALLEST
 
 VERSION = 2
 """Version of the protocol: first byte of every datagram and hello, and part of every key's purpose. Version 1 had no
@@ -23,7 +24,8 @@ key pair of the laptop.
 """
 NAME_SIZE = 64
 """Bytes that a name may take in UTF-8: Linux host names end there (HOST_NAME_MAX)."""
-DATAGRAM_PAYLOAD = DATAGRAM_SIZE - 1 - crypto.NONCE_SIZE - crypto.TAG_SIZE
+DATAGRAM_HEADER = 1 + crypto.NONCE_SIZE
+DATAGRAM_PAYLOAD = DATAGRAM_SIZE - DATAGRAM_HEADER - crypto.TAG_SIZE
 RECORD_PAYLOAD = 512
 """Plaintext bytes of every control message of a session, whatever its type."""
 RECORD_SIZE = RECORD_PAYLOAD + crypto.TAG_SIZE
@@ -59,6 +61,8 @@ class Kind(StrEnum):
     RELEASE_TOKEN = "client>server release token"
     MACHINE = "client>server machine"
     LAPTOP = "server>client laptop"
+    PROBE = "client>server probe"
+    ECHO = "server>client echo"
     QUESTION = "target>laptop question"
     OVER = "laptop>target over"
 
@@ -248,6 +252,26 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Echo:
+    """The server's answer to a probe: it came through, and so does this one if it can be read."""
+
+    largest: int
+    """The largest packet that the laptop's end of this cable takes: larger ones need not be tried."""
+
+    _LAYOUT: ClassVar[struct.Struct] = struct.Struct("!H")
+
+    def encode(self) -> bytes:
+        """Return the payload; raises MessageError if the size is out of its range."""
+        _require(0 <= self.largest < 1 << 16, "number out of range")
+        return self._LAYOUT.pack(self.largest)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Parse a padded payload; raises MessageError."""
+        return cls(*unpack(cls._LAYOUT, payload))
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the client tells the server about itself."""
 
@@ -257,14 +281,15 @@ class Facts:
     """32 bytes, made for this session."""
     machine: bytes = bytes(MACHINE_SIZE)
     """The very same desktop with the very same stick has the same (see `machine_of`); all zero: it cannot tell."""
+    packet: int = 0
+    """The largest packet that came through the cable, both ways (see `probing`); 0: it was not looked for."""
 
-    _LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"!{NAME_SIZE}s{PUBLIC_KEY_SIZE}s{MACHINE_SIZE}s")
+    _LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"!{NAME_SIZE}s{PUBLIC_KEY_SIZE}s{MACHINE_SIZE}sH")
 
     def encode(self) -> bytes:
         """Return the payload; raises MessageError if a field is out of its range."""
-        _require(len(self.wireguard_public_key) == PUBLIC_KEY_SIZE, "a WireGuard key has 32 bytes")
-        _require(len(self.machine) == MACHINE_SIZE, "a machine has 16 bytes")
-        return self._LAYOUT.pack(pack_text(self.desktop), self.wireguard_public_key, self.machine)
+        self._check()
+        return self._LAYOUT.pack(pack_text(self.desktop), self.wireguard_public_key, self.machine, self.packet)
 
     def same_machine(self, other: Self) -> bool:
         """Say whether both are surely one desktop with one stick; without anything unique, nobody can say so."""
@@ -273,8 +298,15 @@ class Facts:
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Parse a padded payload; raises MessageError."""
-        desktop, public_key, machine = unpack(cls._LAYOUT, payload)
-        return cls(unpack_text(desktop), public_key, machine)
+        desktop, public_key, machine, packet = unpack(cls._LAYOUT, payload)
+        facts = cls(unpack_text(desktop), public_key, machine, packet)
+        facts._check()
+        return facts
+
+    def _check(self) -> None:
+        _require(len(self.wireguard_public_key) == PUBLIC_KEY_SIZE, "a WireGuard key has 32 bytes")
+        _require(len(self.machine) == MACHINE_SIZE, "a machine has 16 bytes")
+        _require(not self.packet or SMALLEST <= self.packet <= LARGEST, "no packet has this size")
 
 
 def machine_of(secret: bytes, identity: str) -> bytes:
@@ -405,21 +437,25 @@ def decode_answer(payload: bytes) -> Grant | Busy:
     return Grant.decode(payload) if payload[:1] == bytes([AnswerStatus.GRANT]) else Busy.decode(payload)
 
 
-def datagram_nonce(datagram: bytes) -> bytes:
-    """Return the nonce of something that has a datagram's outer shape; raises MessageError. No
+def datagram_nonce(datagram: bytes, size: int = DATAGRAM_SIZE) -> bytes:
+    """Return the nonce of something that has a datagram's outer shape, and this size; raises MessageError. No
     cryptography.
     """
-    _require(len(datagram) == DATAGRAM_SIZE and datagram[0] == VERSION, f"not a datagram of version {VERSION}")
-    return datagram[1 : 1 + crypto.NONCE_SIZE]
+    _require(len(datagram) == size and datagram[0] == VERSION, f"not a datagram of version {VERSION}")
+    return datagram[1:DATAGRAM_HEADER]
 
 
-def seal_datagram(key: bytes, kind: Kind, nonce: bytes, seen: bytes, payload: bytes) -> bytes:
-    """Return a datagram. `key` is the one derived for `kind`; `seen` the nonces of this exchange so far."""
-    sealed = crypto.seal(key, nonce, kind.label + seen, payload.ljust(DATAGRAM_PAYLOAD, b"\0"))
-    return bytes([VERSION]) + nonce + sealed
+def seal_datagram(
+    key: bytes, kind: Kind, nonce: bytes, seen: bytes, payload: bytes, *, size: int = DATAGRAM_SIZE
+) -> bytes:
+    """Return a datagram of `size` bytes. `key` is the one derived for `kind`; `seen` the nonces of this exchange so
+    far.
+    """
+    padded = payload.ljust(DATAGRAM_PAYLOAD + size - DATAGRAM_SIZE, b"\0")
+    return bytes([VERSION]) + nonce + crypto.seal(key, nonce, kind.label + seen, padded)
 
 
-def open_datagram(key: bytes, kind: Kind, seen: bytes, datagram: bytes) -> bytes:
+def open_datagram(key: bytes, kind: Kind, seen: bytes, datagram: bytes, size: int = DATAGRAM_SIZE) -> bytes:
     """Reverse `seal_datagram`: return the padded payload. Raises MessageError or SealError."""
-    nonce = datagram_nonce(datagram)
-    return crypto.unseal(key, nonce, kind.label + seen, datagram[1 + crypto.NONCE_SIZE :])
+    nonce = datagram_nonce(datagram, size)
+    return crypto.unseal(key, nonce, kind.label + seen, datagram[DATAGRAM_HEADER:])

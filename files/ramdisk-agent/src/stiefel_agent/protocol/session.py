@@ -14,6 +14,7 @@ from typing import Any
 
 from stiefel_agent.errors import SessionInvalid
 from stiefel_agent.protocol.meeting import DATAGRAM_SIZE
+from stiefel_agent.protocol.sizes import LARGEST, SMALLEST, USUAL
 
 IN_INITRD = Path("/etc/stiefel/session.json")
 """Where the client's appended cpio puts the session, secrets included."""
@@ -141,7 +142,8 @@ class Over:
 class Session:
     """One session, seen from the target: its MAC, the laptop's address on the cable, tunnel, disk, end.
 
-    `over` is None where the laptop could not answer, and in the copy that stays in the running target.
+    `over` is None where the laptop could not answer, and in the copy that stays in the running target. `packet` is the
+    largest packet, in bytes, that got through the cable when the session began; a stick that did not look says nothing.
     """
 
     mac: str
@@ -150,12 +152,15 @@ class Session:
     nbd: Nbd
     release: Release
     over: Over | None = None
+    packet: int = USUAL
 
     def __post_init__(self) -> None:
         _demand(_looks_like(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", self.mac), "mac is not like 52:54:00:00:00:02")
         _demand_address(self.server, "server")
         first = socket.inet_pton(socket.AF_INET6, self.server)[:2]
         _demand(first[0] == 0xFE and first[1] & 0xC0 == 0x80, "server is not a link-local address")
+        sized = type(self.packet) is int and SMALLEST <= self.packet <= LARGEST
+        _demand(sized, f"packet is not {SMALLEST} to {LARGEST} bytes")
 
     @property
     def server_host(self) -> str:
@@ -178,6 +183,8 @@ class Session:
             del document["wireguard"]["private_key"], document["wireguard"]["preshared_key"]
         if self.nbd.export is None:
             del document["nbd"]["export"]
+        if self.packet == USUAL:
+            del document["packet"]  # a laptop whose package is older does not know it
         return json.dumps(document, indent=2) + "\n"
 
 
@@ -197,6 +204,7 @@ def parse(text: str | bytes, *, redacted: bool = False) -> Session:
         document = json.loads(text)
     except (ValueError, RecursionError):
         raise SessionInvalid("not JSON") from None
+    packet = document.pop("packet", USUAL) if isinstance(document, dict) else USUAL
     members = _members(document, {"version", "mac", "server", "wireguard", "nbd", "release", "over"}, "the session")
     same = type(members["version"]) is int and members["version"] == VERSION
     _demand(same, f"its version is not {VERSION}")
@@ -218,4 +226,5 @@ def parse(text: str | bytes, *, redacted: bool = False) -> Session:
         nbd=Nbd(**{"export": None, **nbd}),
         release=Release(**_members(members["release"], {"port", "token"}, "release")),
         over=over,
+        packet=packet,
     )

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from stiefel_agent.config import AfterSession, ServerConfig
 from stiefel_agent.errors import HandshakeError, StiefelError
 from stiefel_agent.face.console import event, say
-from stiefel_agent.machine import disk, firmware, tunnel
+from stiefel_agent.machine import disk, firmware, rtnl, tunnel
+from stiefel_agent.machine.losses import WORDS
 from stiefel_agent.protocol.crypto import digest
 from stiefel_agent.protocol.discovery import Challenges
 from stiefel_agent.protocol.handshake import Asked
@@ -62,7 +63,7 @@ class Acts:
         self._takeover_seconds = settings.takeover_seconds if way.encrypted else 0
         self.disk = disk.describe(settings.disk)
         self.witness = Witness(keyring, firmware.laptop(settings.disk), self._may_go_on)
-        self.guard = Guard(page, Errands(selector), encrypted=way.encrypted)
+        self.guard = Guard(page, Errands(selector), encrypted=way.encrypted, mtu=settings.mtu)
         self.errands = Errands(selector)
         self.state = State.STARTING
         self.session: Session | None = None
@@ -337,6 +338,19 @@ class Acts:
         if not self.owns(connection) or connection.pending():
             raise HandshakeError("received, before it was given everything")
         self.happen(Event.RECEIVED)
+
+    def loses(self, connection: Connection) -> None:
+        """The system that a desktop is given is the first long thing on this cable: mend an adapter that loses it."""
+        assert self.session
+        try:
+            with rtnl.Interfaces() as kernel:
+                kernel.cut_in_software(connection.socket.getsockname()[3])
+        except OSError as error:
+            say(f"an adapter that loses much cannot be spared: {error.strerror}")
+            return
+        event("offload_off")
+        say(WORDS)
+        self._page.giving(f"{self.session.facts.desktop}. {WORDS}")
 
     def owns(self, connection: Connection) -> bool:
         """Say whether this is the connection of the desktop that was granted the disk."""

@@ -6,11 +6,12 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from stiefel_agent.errors import HandshakeError, StiefelError
 from stiefel_agent.face.console import say
+from stiefel_agent.machine.losses import Losses
 from stiefel_agent.protocol.discovery import Challenges
 from stiefel_agent.protocol.handshake import (
     CONNECTIONS_LIMIT,
@@ -43,6 +44,7 @@ class Connection:
     """What is to be sent before it."""
     last: bool = False
     """Close when all is sent."""
+    losses: Losses = field(default_factory=Losses)
 
     def pending(self) -> bool:
         """Say whether there is anything to send now."""
@@ -67,6 +69,9 @@ class Owner(Protocol):
     def closed(self, connection: Connection) -> None:
         """A connection is no more."""
 
+    def loses(self, connection: Connection) -> None:
+        """Much of what is sent to it gets lost."""
+
     def owns(self, connection: Connection) -> bool:
         """Say whether this is the desktop that has been granted the disk: it is not driven out by strangers."""
 
@@ -86,6 +91,8 @@ class Connections:
         for connection in list(self._all):
             if now >= connection.deadline:
                 self.close(connection)
+            elif self._owner.owns(connection) and connection.losses.heavy([connection.socket]):
+                self._owner.loses(connection)
 
     def __contains__(self, connection: Connection) -> bool:
         return connection in self._all

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from stiefel_agent.face.console import event
+from stiefel_agent.protocol.sizes import USUAL
 from stiefel_agent.server import export
 from stiefel_agent.server.errands import Errands
 from stiefel_agent.server.hearing import Hearing
@@ -15,9 +16,12 @@ from stiefel_agent.server.sessions import Session
 class Guard:
     """Watches one session after the other."""
 
-    def __init__(self, page: Page, looks: Errands, *, encrypted: bool) -> None:
-        """`looks`: for what is asked of others, and of no use to anybody else meanwhile."""
+    def __init__(self, page: Page, looks: Errands, *, encrypted: bool, mtu: int) -> None:
+        """`looks`: for what is asked of others, and of no use to anybody else meanwhile. `mtu`: what the laptop's owner
+        lets be sent; a smaller packet than that, and than is usual, is told of.
+        """
         self._page, self._hearing = page, Hearing(looks, encrypted=encrypted)
+        self._usual = min(mtu, USUAL)
         self._nbdkit: int | None = None
         self._restarts = 0
         self._carrier = True
@@ -47,5 +51,7 @@ class Guard:
         self._hearing.listen(now)
         lasted = time.clock_gettime(time.CLOCK_BOOTTIME) - held.since
         moved, quiet = self._hearing.moved, self._hearing.silent()
-        self._page.serving(how_it_goes(held.facts.desktop, lasted, moved, quiet, self._restarts, cable=self._carrier))
+        packet = held.facts.packet if held.facts.packet < self._usual else 0
+        how = how_it_goes(held.facts.desktop, lasted, moved, quiet, self._restarts, cable=self._carrier, packet=packet)
+        self._page.serving(how)
         return running is not None

@@ -68,12 +68,20 @@ class Page:
 
 
 def how_it_goes(
-    desktop: str, seconds: float, moved: tuple[int, int] | None, quiet: float, restarts: int, *, cable: bool
+    desktop: str,
+    seconds: float,
+    moved: tuple[int, int] | None,
+    quiet: float,
+    restarts: int,
+    *,
+    cable: bool,
+    packet: int = 0,
 ) -> str:
     """Return who has the disk and for how long, in one sentence.
 
     `moved`: bytes received and sent, None without a tunnel. `quiet`: seconds without a byte from it. `restarts`: how
-    often nbdkit had to come again. `cable`: some adapter has a carrier.
+    often nbdkit had to come again. `cable`: some adapter has a carrier. `packet`: the largest that gets through it, in
+    bytes; 0 if that is nothing to speak of.
     """
     text = f"{desktop} for {status.duration(seconds)}"
     if moved:
@@ -82,6 +90,8 @@ def how_it_goes(
         text += f"; the cable is out, and its work waits (nothing heard for {status.duration(quiet)})"
     elif quiet > QUIET_SECONDS:
         text += f"; nothing heard of it for {status.duration(quiet)}: is the cable in?"
+    if packet:
+        text += f"; the cable swallows packets of more than {packet} bytes: try another cable or adapter"
     if restarts:
         text += f"; nbdkit had to be started again ({restarts})"
     return text

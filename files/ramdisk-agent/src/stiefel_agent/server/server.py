@@ -55,7 +55,7 @@ class Server:
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._acts = Acts(settings, keyring, self._way, self._page, self._selector, look_around=self._show_links)
         challenge = Challenge(Stage.SERVER, displayable(settings.laptop), PORT)
-        self._answerer = Answerer(keyring, challenge, witness=self._acts.witness)
+        self._answerer = Answerer(keyring, challenge, witness=self._acts.witness, largest=self._largest)
         self._wire = stack.enter_context(link.DiscoverySocket(listen=True))
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._listener = stack.enter_context(ports.listening("::", PORT))
@@ -112,7 +112,7 @@ class Server:
 
     def _tended(self, serving: bool) -> list[link.Wired]:
         """Switch on what is off, give the tunnel back what was taken from it; return the interfaces as they were."""
-        interfaces = link.made_reachable()
+        interfaces = link.made_reachable(self._settings.mtu)
         if serving:
             self._way.put_back()
             self._way.hold_back(not carried(interfaces))
@@ -126,6 +126,11 @@ class Server:
         self._show_links()
         if self._changed:
             self._links_changed()
+
+    def _largest(self, index: int) -> int:
+        """Return the largest packet that an interface may be sent."""
+        taken = next((one.mtu for one in self._interfaces if one.index == index), 0)
+        return min(taken, self._settings.mtu)
 
     def _show_links(self) -> None:
         if self._acts.state is State.WAITING:

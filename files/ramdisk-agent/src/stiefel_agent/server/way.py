@@ -11,6 +11,7 @@ from stiefel_agent import config
 from stiefel_agent.errors import StiefelError
 from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import disk, firewall, tunnel
+from stiefel_agent.protocol.sizes import USUAL
 from stiefel_agent.server import export, fence, memory
 from stiefel_agent.server.hearing import bare
 from stiefel_agent.server.sessions import Session, State
@@ -39,7 +40,8 @@ class Way:
             memory.remember(State.OPENING, held)
             if self.encrypted:
                 configuration = tunnel.server_configuration(private_key, held.facts.wireguard_public_key, preshared_key)
-                tunnel.create(configuration, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS)
+                size = held.facts.packet or USUAL
+                tunnel.create(configuration, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS, size)
             else:
                 firewall.allow(held.source)
             self._offer(held)

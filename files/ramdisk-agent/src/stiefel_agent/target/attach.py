@@ -17,6 +17,7 @@ from stiefel_agent.face import letters
 from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import halting, netdev, tunnel
 from stiefel_agent.protocol.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
+from stiefel_agent.protocol.sizes import words
 from stiefel_agent.target import cable, clock, keeper, nbd
 from stiefel_agent.target.cable import Cable, answers, silent
 
@@ -98,6 +99,7 @@ def find_laptop(session: Session, way: Cable) -> None:
     """
     netdev.udev_settle()  # its own renaming must be over
     if way.link() and reached(session, way):
+        way.fit()
         return
     way.unplug(LINK)
     found = way.light_up()
@@ -106,6 +108,7 @@ def find_laptop(session: Session, way: Cable) -> None:
             continue
         way.plug_in(interface)
         if reached(session, way):
+            way.fit()
             way.leave_dark()
             return
         way.unplug(interface.name)
@@ -123,7 +126,7 @@ def attach_disk(session: Session, way: Cable) -> list[socket.socket]:
     """
     wanted = session.nbd
     host = session.server_host
-    connections, offered = nbd.dial_all(host, wanted.port, wanted.export or "", wanted.connections)
+    connections, offered = nbd.dial_all(host, wanted.port, wanted.export or "", way.segment, wanted.connections)
     try:
         nbd.check(offered, wanted.block_size)
         sockets = [connection.fileno() for connection in connections]
@@ -213,8 +216,10 @@ def attach(session: Session, *, debug: bool, restarts: bool = True) -> None:
         with suppress(OSError):  # no such kernel, or no memory: then it is on the disk
             keep_firmware()
         keeper.start(session, way, DEVICE_INDEX, connections, restarts=restarts)
+        if way.packet < session.packet and (text := words(way.packet)):
+            say(text)
     seconds = f"{time.monotonic() - start:.1f}"
-    event("attached", device=f"/dev/nbd{DEVICE_INDEX}", interface=LINK, seconds=seconds)
+    event("attached", device=f"/dev/nbd{DEVICE_INDEX}", interface=LINK, packet=way.packet, seconds=seconds)
 
 
 def read_session() -> Session:

@@ -8,7 +8,7 @@ import os
 import select
 import socket
 import time
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,9 @@ from stiefel_agent.errors import LaptopSilent, LinkFailed
 from stiefel_agent.machine import netdev, netns
 from stiefel_agent.machine.genl import GenericNetlink
 from stiefel_agent.machine.rtnl import Interface, Interfaces
-from stiefel_agent.protocol.session import LINK, Session
+from stiefel_agent.protocol.session import LINK, TUNNEL, Session
+from stiefel_agent.protocol.sizes import SMALLEST, segment, tunnel_mtu
+from stiefel_agent.target import fitting
 
 CARRIER_SECONDS = 5.0
 """How long an interface that was just switched on may take to find its cable's other end."""
@@ -39,6 +41,13 @@ class Cable:
     def __init__(self, session: Session, home: Path = netns.HOME) -> None:
         self._session = session
         self._lit: set[int] = set()
+        self._before: int | None = None
+        """What the interface that is plugged in took outside, in bytes."""
+        self._usual: set[int] = set()
+        """Interfaces on which nobody answered when they took more: some drivers promise it, and hear nothing then. The
+        next try is without, the one after that with it again."""
+        self.packet = SMALLEST
+        """The largest packet that is known to get through the cable."""
         self._stack = ExitStack()
         self._wireless = os.open(netdev.SYS_NET, os.O_PATH | os.O_CLOEXEC)
         self._own = os.open(netns.OWN, os.O_RDONLY | os.O_CLOEXEC)
@@ -114,6 +123,11 @@ class Cable:
             link = self.link()
             if link is None:
                 raise LinkFailed(f"{interface.name} vanished")
+            self._before = link.mtu
+            if link.index in self._usual:
+                self._usual.discard(link.index)
+            elif link.mtu < self._session.packet:
+                self.inner.widen(link.index, self._session.packet)
             self._switch_on(link)
         except OSError as error:
             raise LinkFailed(f"{interface.name}: {error.strerror}") from error
@@ -124,17 +138,29 @@ class Cable:
         self.inner.add_address(link.index, netdev.eui64_address(self._session.mac), 64)
 
     def shake(self, link: Interface) -> None:
-        """Switch the interface off and on. Its address goes with it: `keep_addr_on_down` keeps global ones only."""
+        """Switch the interface off and on, as it was outside.
+
+        Its address goes with it: `keep_addr_on_down` keeps global ones only.
+        """
         self.inner.set_down(link.index)
+        self._narrow(link)
         self._switch_on(link)
 
     def unplug(self, name: str) -> None:
         """Give the interface back to those outside, under its old name; it may be gone. Raises LinkFailed."""
         if link := self.link():
             try:
+                self._narrow(link)
                 self.inner.move(link.index, self._own, name)
             except OSError as error:
                 raise LinkFailed(f"{name}: {error.strerror}") from error
+
+    def _narrow(self, link: Interface) -> None:
+        """Take back what was done for larger packets."""
+        if self._before is not None and self._before != link.mtu:
+            self.inner.set_mtu(link.index, self._before)
+            if link.carrier:
+                self._usual.add(link.index)
 
     def has_carrier(self, seconds: float = CARRIER_SECONDS) -> bool:
         """Say whether there is a signal on the cable, now or within so many seconds."""
@@ -145,6 +171,26 @@ class Cable:
                 return False
             self.wait(left)
         return True
+
+    def fit(self) -> int:
+        """Find out how large a packet gets to the laptop and back; tunnel and new connections use that from now on.
+
+        If nothing comes back, it stays as it was.
+        """
+        with suppress(OSError):
+            link, tunnel = self.link(), self.inner.find(TUNNEL)
+            most = min(self._session.packet, link.mtu) if link else self._session.packet
+            if tunnel:
+                self.inner.set_mtu(tunnel.index, tunnel_mtu(most))
+            self.packet = fitting.passing(self._session, most) or self.packet
+            if tunnel:
+                self.inner.set_mtu(tunnel.index, tunnel_mtu(self.packet))
+        return self.packet
+
+    @property
+    def segment(self) -> int:
+        """Bytes of the largest TCP segment on the way to the disk."""
+        return segment(self.packet, tunnel=self._session.wireguard is not None)
 
 
 def answers(session: Session, seconds: float) -> bool:

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from stiefel_agent.errors import StiefelError
 from stiefel_agent.machine import halting, netdev, storage_daemon, wireguard
 from stiefel_agent.machine.genl import Announcements, GenericNetlink
+from stiefel_agent.machine.losses import WORDS, Losses
 from stiefel_agent.machine.rebind import Rebinding
 from stiefel_agent.machine.rtnl import Interface
 from stiefel_agent.protocol.session import KEEPER, TUNNEL, Session
+from stiefel_agent.protocol.sizes import words
 from stiefel_agent.protocol.supply import Level, Supply
 from stiefel_agent.target import ear, nbd
 from stiefel_agent.target.asking import Asking
@@ -69,8 +71,8 @@ class Connections:
         self.dead = 0
         """How many the kernel has given up and not got back."""
 
-    def replace(self) -> None:
-        """Dial anew as many as are dead, and give them to the kernel.
+    def replace(self, segment: int) -> None:
+        """Dial anew as many as are dead, with TCP segments of at most so many bytes, and give them to the kernel.
 
         What an old connection has not sent yet must not follow on a new one's heels: the kernel has sent, or will send,
         the same request again, and an old write could overwrite a newer one. So it is thrown away first.
@@ -79,12 +81,21 @@ class Connections:
             DiskUnreachable, DiskWithheld, DiskRefused: see nbd.dial(); OSError: the kernel's refusal.
         """
         self._forget_dead()
-        wanted = self._session.nbd
+        wanted, host = self._session.nbd, self._session.server_host
         while self.dead:
-            connection, _ = nbd.dial(self._session.server_host, wanted.port, wanted.export or "", DIAL_SECONDS)
+            connection, _ = nbd.dial(host, wanted.port, wanted.export or "", segment, DIAL_SECONDS)
             nbd.reconfigure(self._netlink, self._index, [connection.fileno()])
             self._sockets.append(connection)
             self.dead -= 1
+
+    def living(self) -> list[socket.socket]:
+        """Return those that are not closed yet."""
+        return list(self._sockets)
+
+    def drop(self) -> None:
+        """End those that live, for their packets do not get through: the kernel will say of each that it is dead."""
+        for one in self._sockets:
+            abort(one)
 
     def _forget_dead(self) -> None:
         living = []
@@ -126,6 +137,7 @@ class Keeper:
         self._tried: dict[int, float] = {}
         self._shaken: set[int] = set()
         self._rebinding, self._rebound = Rebinding(), dict[str, float]()
+        self._losses, self._spared = Losses(), 0
         self._received, self._received_at = (0, 0), time.monotonic()
         self._newcomer: Interface | None = None
         self._index = link.index if (link := way.link()) else 0
@@ -147,6 +159,7 @@ class Keeper:
             for event in self._seen():
                 self._happen(event)
             self._listen()
+            self._spare()
             self._speak()
             self._end_in_vain()
 
@@ -236,6 +249,19 @@ class Keeper:
         if supply.shut_down and not (before and before.shut_down):
             self._voice.event("laptop_battery_empty", percent=supply.percent)
             ear.shut_down()
+
+    def _spare(self) -> None:
+        """Let an adapter that loses long segments have packets only; WireGuard never gives it anything else."""
+        if self._session.wireguard:
+            return
+        link, connections = self._way.link(), self._connections.living()
+        if not link or self.state is not State.WELL:
+            self._losses.forget(connections)
+        elif self._losses.heavy(connections) and link.index != self._spared:
+            self._spared = link.index
+            self._way.inner.cut_in_software(link.index)
+            self._voice.event("offload_off", interface=link.name)
+            self._voice.tell(WORDS)
 
     def _speak(self) -> None:
         """Tell the person at the desktop that the laptop is not reached: soon, then every minute."""
@@ -368,10 +394,22 @@ class Keeper:
 
     def _dial(self) -> Event:
         try:
-            self._connections.replace()
+            self._fit()
+            self._connections.replace(self._way.segment)
         except (StiefelError, OSError):
             return self._nobody()
         return Event.CONNECTED
+
+    def _fit(self) -> None:
+        """See that no connection sends packets that the cable, which may be another one now, does not let through."""
+        before = self._way.packet
+        packet = self._way.fit()
+        if packet != before:
+            self._voice.event("packet_size", bytes=packet)
+        if packet < before:
+            self._connections.drop()
+            if text := words(packet):
+                self._voice.tell(text)
 
     def _nobody(self) -> Event:
         self._in_vain += 1

@@ -144,8 +144,12 @@ def negotiate(connection: socket.socket, export: str) -> Export:
     return Export(size, transmission_flags, minimum)
 
 
-def dial(host: str, port: int, export: str, seconds: float = CONNECT_SECONDS) -> tuple[socket.socket, Export]:
+def dial(
+    host: str, port: int, export: str, segment: int, seconds: float = CONNECT_SECONDS
+) -> tuple[socket.socket, Export]:
     """Connect and negotiate; the socket is blocking and ready for the kernel, now or at a reconnection.
+
+    segment: bytes of TCP's largest segment, in both directions: the other end is told so (tcp(7), TCP_MAXSEG).
 
     Raises:
         DiskUnreachable: no answer within so many seconds, or the connection broke.
@@ -155,6 +159,7 @@ def dial(host: str, port: int, export: str, seconds: float = CONNECT_SECONDS) ->
     try:
         connection.settimeout(seconds)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
         with suppress(OSError):  # an older kernel
             connection.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX_MS)
@@ -169,17 +174,17 @@ def dial(host: str, port: int, export: str, seconds: float = CONNECT_SECONDS) ->
     return connection, offered
 
 
-def dial_all(host: str, port: int, export: str, count: int) -> tuple[list[socket.socket], Export]:
+def dial_all(host: str, port: int, export: str, segment: int, count: int) -> tuple[list[socket.socket], Export]:
     """Connect count times; once only if the server does not promise that its connections are coherent.
 
     Raises:
         DiskUnreachable, DiskWithheld, DiskRefused: as dial(); also if two connections are offered different disks.
     """
-    connection, offered = dial(host, port, export)
+    connection, offered = dial(host, port, export, segment)
     connections = [connection]
     try:
         for _ in range(1, count if offered.flags & FLAG_CAN_MULTI_CONN else 1):
-            connection, other = dial(host, port, export)
+            connection, other = dial(host, port, export, segment)
             connections.append(connection)
             if other != offered:
                 raise DiskRefused("two connections see two different disks")
