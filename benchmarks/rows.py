@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import boot, bundle, controller, on_bench, ramdisk
+from . import boot, bundle, controller, on_bench, ramdisk, target
 from .figures import Goal, Of, Round
 
 Measure = Callable[[bool], Iterator[Round]]
@@ -68,6 +68,10 @@ ROWS = (
     Row(
         "P2", "a client's kernel entry to its first beacon, 2 emulated processors, 2 GiB",
         "s", "the original's", Goal(8), boot.client, quick=False,
+    ),
+    Row(
+        "P4n", "for how long a target's start, to its login prompt, stands still for its disk, at 1 ms a read",
+        "s", "the same without reads ahead", Goal(0.5, Of.RATIO), target.reads_ahead, quick=False,
     ),
     Row(
         "P6", "the bundle, sealed and opened: what the slower side does in a second of its processor",

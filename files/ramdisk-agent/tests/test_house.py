@@ -22,7 +22,7 @@ MAY_IMPORT = {
 
 PURE = {"socket", "select", "selectors", "subprocess", "time", "asyncio", "threading", "signal", "fcntl"}
 """What the protocol must not need: sockets, clocks, processes."""
-TARGET_ROOMS = {"attach", "keeper", "release"}
+TARGET_ROOMS = {"ahead", "attach", "keeper", "release"}
 """What runs in the target's initrd and at its shutdown; initrd_files only lists what they load."""
 
 

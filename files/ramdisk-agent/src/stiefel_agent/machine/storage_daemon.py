@@ -19,13 +19,11 @@ CGROUP_ROOT = Path("/sys/fs/cgroup/cgroup.procs")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def become(name: str) -> None:
-    """Make the calling process one that systemd spares, and that needs neither disk nor memory that is not there yet.
+def outlive(name: str) -> None:
+    """Make the calling process one that lives on when the initrd ends.
 
     * Its command line becomes `@name`: systemd kills nobody whose argv[0] begins so, at switch_root or shutdown.
     * It goes to the root control group: with its unit's, systemd would end it.
-    * All its memory is locked, now and later; its allocations never wait for the disk (PR_SET_IO_FLUSHER); the kernel's
-      search for a victim passes it over.
     * It has no terminal, no working folder, no open standard stream.
     """
     os.setsid()
@@ -34,9 +32,18 @@ def become(name: str) -> None:
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     os.close(null)
-    _rename(name)
+    rename(f"@{name}")
     with suppress(OSError):  # an initramfs without systemd has no control groups
         CGROUP_ROOT.write_text("0")
+
+
+def become(name: str) -> None:
+    """Make the calling process one that systemd spares, and that needs neither disk nor memory that is not there yet.
+
+    Beside what outlive() does, all its memory is locked, now and later; its allocations never wait for the disk
+    (PR_SET_IO_FLUSHER); the kernel's search for a victim passes it over.
+    """
+    outlive(name)
     with suppress(OSError):  # a container may not; it has no disk to keep either
         Path("/proc/self/oom_score_adj").write_text("-1000")
     _libc.prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0)
@@ -44,10 +51,10 @@ def become(name: str) -> None:
         raise StiefelError(f"mlockall: {os.strerror(ctypes.get_errno())}")
 
 
-def _rename(name: str) -> None:
-    """Write another command line over our own, and the short name that ps shows."""
+def rename(name: str) -> None:
+    """Write another command line over our own, and the short name that ps shows; its `@` is not part of that."""
     fields = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()
     start, end = int(fields[ARG_START - 3]), int(fields[ARG_END - 3])
-    line = f"@{name}".encode()[: end - start - 1]
+    line = name.encode()[: end - start - 1]
     ctypes.memmove(start, line.ljust(end - start, b"\0"), end - start)
-    _libc.prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+    _libc.prctl(PR_SET_NAME, name.removeprefix("@").encode(), 0, 0, 0)

@@ -18,7 +18,7 @@ from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import halting, netdev, tunnel
 from stiefel_agent.protocol.session import IN_INITRD, IN_TARGET, LINK, Session, WireGuard, parse
 from stiefel_agent.protocol.sizes import words
-from stiefel_agent.target import cable, clock, keeper, nbd
+from stiefel_agent.target import ahead, cable, clock, keeper, nbd
 from stiefel_agent.target.cable import Cable, answers, silent
 
 T = TypeVar("T")
@@ -255,6 +255,7 @@ def main() -> int:
         if not debug:
             restart(RESTART_SECONDS)
         return 1
+    ahead.start()
     return 0
 
 
