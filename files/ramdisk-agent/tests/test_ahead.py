@@ -237,6 +237,12 @@ def test_it_begins_as_soon_as_root_is_mounted(system):
     assert said.startswith("event=read_ahead files=2 megabytes=0 seconds=")
 
 
+def test_no_more_is_read_ahead_than_there_is_memory_to_spare(system):
+    system(NOTED.replace("6.12", os.uname().release))
+    [said] = system("ahead._spare_memory = lambda _proc: 0" + GO)
+    assert said.startswith("event=read_ahead files=0 megabytes=0 ")
+
+
 def test_a_root_without_our_folder_is_left_alone(system):
     system("mount(); os.rmdir(root + '/var/lib/stiefel')")
     assert system(GO) == []
