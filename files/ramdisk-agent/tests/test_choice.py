@@ -116,3 +116,14 @@ def test_of_two_laptops_with_one_key_the_one_in_its_normal_system_is_left_alone_
     assert _first_turn([quick, slow]) == (Turn.DIAL, "fe80::2")
     assert _first_turn([quick, (THIRD, AUTOKEXEC, 0.5), slow]) == (Turn.DIAL, "fe80::2")
     assert _first_turn([quick, (THIRD, AUTOKEXEC, 0.5)]) == (Turn.PROVE, "fe80::1")
+
+
+def test_an_interface_is_called_in_vain_from_its_first_beacon_on() -> None:
+    """A cable that is plugged in late has its time, too."""
+    choice = Choice()
+    choice.begin()
+    choice.called(3, 100.0)
+    choice.called(4, 120.0)
+    choice.called(3, 129.0)
+    assert choice.called_in_vain(130.0, 30.0) == set()
+    assert choice.called_in_vain(131.0, 30.0) == {3}

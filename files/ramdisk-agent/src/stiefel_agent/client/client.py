@@ -27,7 +27,7 @@ from stiefel_agent.protocol.probing import ROUND_SECONDS, ROUNDS, Probing
 BEACON_SECONDS = 1.0
 RETRY_SECONDS = 5.0
 PLAIN_SECONDS = 30.0
-"""After so long without a laptop, adapters that were made to take large packets are set back: they may hear none so."""
+"""An adapter that was made to take large packets, and hears nobody for so long, is set back: it may hear none so."""
 SILENCE_SECONDS = 30.0
 """A server that says nothing for so long, in the midst of a session's beginning, is given up."""
 _ADVICE = (
@@ -93,8 +93,8 @@ class Client:
                 now = time.monotonic()
                 interfaces = link.made_reachable(sizes.LARGEST)
                 self._show_search(interfaces, now - started)
-                if not self._laptop and now - started > PLAIN_SECONDS:
-                    link.narrow(interfaces)
+                if not self._laptop and (vain := self._choice.called_in_vain(now, PLAIN_SECONDS)):
+                    link.narrow([one for one in interfaces if one.index in vain])
                 if now >= due:
                     self._call(wire, interfaces, now)
                     due = now + BEACON_SECONDS

@@ -5,4 +5,4 @@ PORT = 61570
 GROUP = "ff12::5354:4945:4645:4c"
 """The multicast group of beacons and questions: link-local scope, transient (RFC 4291 section 2.7)."""
 DATAGRAM_SIZE = 192
-"""Bytes of every datagram, whatever its type: no answer is longer than its question."""
+"""Bytes of every datagram but probes and echoes, whatever its type: no answer is longer than its question."""
