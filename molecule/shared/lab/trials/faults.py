@@ -42,7 +42,8 @@ lsblk --noheadings --nodeps --output NAME,SERIAL | grep DESKTOP- | sed 's/^/disk
 tail -n +2 /proc/swaps | sed 's/^/swap: /'
 grep '^md' /proc/mdstat | sed 's/^/array: /'
 sudo vgs --noheadings 2>&1 | tail -n +2 | sed 's/^/group: /'
-ls /sys/firmware/efi/efivars | sed 's/^/variable: /'
+ls /sys/firmware/efi/efivars | grep -v README | sed 's/^/variable: /'
+sudo mount -t efivarfs efivarfs /mnt 2>/dev/null && echo 'variables: can be mounted'
 sudo efibootmgr >/dev/null 2>&1 && echo 'efibootmgr: works'
 systemctl is-active --quiet fwupd && echo 'fwupd: runs'
 true
