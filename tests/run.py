@@ -21,6 +21,7 @@ LONG_SCENARIOS = (
     "alternative",
     "attack",
     "benchmark",
+    "boots",
     "crash",
     "durability",
     "everyday",
