@@ -62,6 +62,13 @@ def test_adapters_that_take_more_than_what_is_between_them_agree_on_less(bench):
     assert "swallows" not in desktop.said()
 
 
+def test_an_adapter_that_udev_has_made_to_take_more_takes_what_the_owner_says(bench):
+    laptop = bench.laptop(mtu=1500)
+    bench.cable.plug(laptop, "usb0", up=False)
+    laptop.run("ip", "link", "set", "usb0", "mtu", "9000", "up")
+    wait_for(lambda: " mtu 1500 " in laptop.run("ip", "link", "show", "usb0"), "it takes no more than the owner says")
+
+
 @pytest.mark.parametrize("up", [True, False])
 def test_the_laptops_owner_says_how_large_a_packet_may_be(bench, up):
     bench.cable.passes = 9000

@@ -103,12 +103,13 @@ def _speak_ipv6(conf: Path) -> None:
 def made_reachable(size: int = 0) -> list[Wired]:
     """Make every wired interface of this machine reachable; return them as they were found.
 
-    What is switched on for it may take packets of this size, where its driver knows them; 0: of the size that is set.
+    What is switched on for it takes packets of this size, where its driver knows them, and what is on no larger ones;
+    0: of the size that is set.
     """
     interfaces = wired()
-    if size and (off := [one for one in interfaces if not one.up]):
+    if other := [one for one in interfaces if size and (one.mtu > size or not one.up)]:
         with suppress(OSError), rtnl.Interfaces() as kernel:
-            for one in off:
+            for one in other:
                 kernel.widen(one.index, size)
     make_reachable(*interfaces)
     return interfaces
