@@ -49,7 +49,11 @@ for link in "$ROOT_DEVICE" "/dev/disk/by-uuid/$ROOT_UUID"; do
 done
 case $INITRAMFS in
     initramfs-tools) update-initramfs -u -k all ;;
-    dracut) dracut --regenerate-all --force --no-hostonly ;;
+    dracut)
+        # With --no-hostonly dracut leaves it out, and opens the disk by another name than the running system does.
+        [ -z "$CRYPTTAB" ] || echo 'install_items+=" /etc/crypttab "' | write /etc/dracut.conf.d/layout.conf
+        dracut --regenerate-all --force --no-hostonly
+        ;;
 esac
 echo "$CRYPTTAB_KEPT" | write /etc/crypttab
 
