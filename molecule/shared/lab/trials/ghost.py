@@ -23,7 +23,7 @@ TUNNEL_PORT = 61572
 TRIES = 50
 """WireGuard packets of the ghost after its return: more than what it sends to stay in touch, so it tries to write."""
 TRIES_SECONDS = 300.0
-REFUSED = Stage("refused", DESKTOP, r"\[stiefel\] Another desktop is running.*", 400)
+REFUSED = Stage("refused", DESKTOP, r"Another desktop is running from.*", 400)
 ENDED = Stage("ended", LAPTOP, event("ended_here"), 120)
 
 
