@@ -180,7 +180,24 @@ class Driver:
             self.disk.close()
 
 
-class Load:
+class OnEachConnection:
+    """A thread for each connection of a disk, which begins with a `with` block and does what `_go` says."""
+
+    def __init__(self, disk):
+        self.done, self.errors, self.lost = 0, [], []
+        self._disk, self._stop = disk, False
+        self._threads = [
+            threading.Thread(target=self._go, args=(number,), daemon=True) for number in range(len(disk.connections))
+        ]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        self.goes_on()
+        return self
+
+
+class Load(OnEachConnection):
     """Writes without end on every connection of a disk, several at a time: a context manager.
 
     `done` counts what was acknowledged, `errors` are the server's error replies, `lost` the connections that ended.
@@ -190,19 +207,8 @@ class Load:
     """The longest time without an answer, in seconds, of all loads since a bench began."""
 
     def __init__(self, disk):
-        self.done, self.errors, self.lost = 0, [], []
+        super().__init__(disk)
         self._answered = time.monotonic()
-        self._stop = False
-        self._disk = disk
-        self._threads = [
-            threading.Thread(target=self._write, args=(number,), daemon=True) for number in range(len(disk.connections))
-        ]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        self.goes_on()
-        return self
 
     def __exit__(self, *_):
         self._stop = True
@@ -220,7 +226,7 @@ class Load:
         """Wait until each connection has ended once, by whatever."""
         wait_for(lambda: len(self.lost) >= len(self._threads), "the connections of the load have ended")
 
-    def _write(self, number):
+    def _go(self, number):
         blocks = itertools.cycle(range(64))
         waiting = deque()
         while not self._stop:
@@ -262,7 +268,7 @@ class Load:
         connection.ask(WRITE, (number * 64 + block) * BLOCK, data=bytes([block]) * BLOCK)
 
 
-class Verified:
+class Verified(OnEachConnection):
     """Writes on every connection of a disk, one block at a time, and reads each one back: a context manager.
 
     `done` counts the blocks that were as written, `wrong` names those that were not, `errors` are the server's error
@@ -273,17 +279,8 @@ class Verified:
     """Of each connection, written over again and again: an old write that comes late must not be seen."""
 
     def __init__(self, disk):
-        self.done, self.wrong, self.errors, self.lost, self.written = 0, [], [], [], {}
-        self._disk, self._stop = disk, False
-        self._threads = [
-            threading.Thread(target=self._turns, args=(number,), daemon=True) for number in range(len(disk.connections))
-        ]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        self.goes_on()
-        return self
+        super().__init__(disk)
+        self.wrong, self.written = [], {}
 
     def __exit__(self, *_):
         self._stop = True
@@ -300,7 +297,7 @@ class Verified:
             thread.join(SECONDS)
             assert not thread.is_alive(), "the last block is verified"
 
-    def _turns(self, number):
+    def _go(self, number):
         for turn in itertools.count():
             if self._stop:
                 return
