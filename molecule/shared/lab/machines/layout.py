@@ -185,6 +185,7 @@ LAYOUTS = {
         Layout("mmc", "ext4 on eMMC or an SD card (mmcblk0)", bus=Bus.MMC),
         Layout("systemd-boot", "ext4; systemd-boot with entries of its own", loader=Loader.SYSTEMD_BOOT),
         Layout("unified", "ext4; systemd-boot with unified kernel images", loader=Loader.UNIFIED),
+        Layout("home-on-another-disk", "/home on another disk", home_apart=True, disks=2),
         Layout("lvm-on-two-disks", "a volume group on two disks", lvm=True, boot_apart=True, disks=2),
         Layout(
             "random-key-swap",

@@ -65,6 +65,12 @@ ROWS = {
             because="a volume group on two disks: only one disk travels",
         ),
         Row(
+            "home-on-another-disk",
+            "home-on-another-disk",
+            refused=r"\(/home\) names \S+, which is on \S+\. Only \S+ goes to a desktop",
+            because="/home is on another disk: a target would wait for it (but goes on without, if it is nofail)",
+        ),
+        Row(
             "random-key-swap",
             "random-key-swap",
             refused=r"encrypts \S+ anew at each boot",
