@@ -12,8 +12,10 @@ import debian
 
 LAB = ("qemu-system-x86", "qemu-utils", "ovmf", "debootstrap", "gdisk", "dosfstools", "mtools", "openssh-client")
 """What the virtual machines of "demo" and "test" are made of."""
-LAYOUTS = ("btrfs-progs", "cryptsetup-bin", "lvm2", "tesseract-ocr", "xfsprogs")
-"""What lays a virtual laptop's disk out in other ways, and reads what stands on a screen."""
+LAYOUTS = ("btrfs-progs", "cryptsetup-bin", "libtss2-dev", "lvm2", "swtpm", "tesseract-ocr", "xfsprogs")
+"""What lays a virtual laptop's disk out in other ways, and reads what stands on a screen.
+
+libtss2-dev brings the libraries that systemd-cryptenroll loads, whose own names differ from release to release."""
 BENCH = (
     "cpio", "iproute2", "nbdkit", "nftables", "openssl", "python3-pycryptodome", "qemu-system-x86", "wireguard-go",
     "wireguard-tools", "zstd",

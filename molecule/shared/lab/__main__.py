@@ -36,7 +36,7 @@ def _await_login(bench: Bench, options: argparse.Namespace, backing: Path | None
         firmware = Firmware(options.firmware)
         laptop = bench.start_laptop(backing=backing, firmware=firmware, volatile=options.volatile)
         console = laptop.console()
-        unlock(laptop, bench.image.hardware.passphrase)
+        unlock(laptop, bench.image.hardware.typed_at_home)
         console.wait_for("login:", seconds=LOGIN_SECONDS, why="its login prompt")
         laptop.wait_ssh(seconds=LOGIN_SECONDS)
     say(f"log in: {' '.join(laptop.ssh_command)}")

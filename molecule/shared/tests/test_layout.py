@@ -1,6 +1,7 @@
 """A laptop's layout is the same story everywhere: partitions, fstab, crypttab, what QEMU is told."""
 
 import argparse
+import json
 import re
 import shutil
 import socket
@@ -13,6 +14,7 @@ from lab.machines.layout import LAYOUTS, PASSPHRASE, Bus, Hardware
 from lab.machines.layout_image import Uuids, _environment
 from lab.machines.machine import Firmware, Machine, Spec
 from lab.machines.shell import LabError, run
+from lab.machines.tpm import Tpm
 from lab.machines.unlock import ASKED_AGAIN, PROMPT
 from lab.trials import matrix
 from lab.trials.rows import ROWS
@@ -225,6 +227,25 @@ def test_an_encrypted_device_no_longer_shows_what_is_in_it(tmp_path):
     assert UUIDS.luks.encode() in content[:4096]
     assert b"written in clear" not in content
     assert b"argon2id" in content
+
+
+def test_a_tpm_is_bound_to_a_device_that_its_passphrase_opens_as_well(tmp_path):
+    file = tmp_path / "main"
+    file.write_bytes(bytes(4 << 20))
+    volumes.encrypt(file, PASSPHRASE, UUIDS.luks, 512)
+    Tpm(tmp_path / "secrets", tmp_path / "socket").bind(file, PASSPHRASE)
+    header = json.loads(run(["cryptsetup", "luksDump", "--dump-json-metadata", file]))
+    (token,) = header["tokens"].values()
+    assert token["type"] == "systemd-tpm2"
+    assert set(header["keyslots"]) - set(token["keyslots"])
+
+
+def test_where_the_tpm_opens_the_disk_nothing_is_typed_at_home():
+    hardware = Hardware.read(LAYOUTS["luks-tpm2"].hardware.write())
+    assert hardware.passphrase == PASSPHRASE
+    assert not hardware.typed_at_home
+    assert LAYOUTS["guided-luks"].hardware.typed_at_home == PASSPHRASE
+    assert "tpm2-device=auto" in environment("luks-tpm2")["CRYPTTAB"]
 
 
 def test_the_desktops_own_disk_has_the_laptops_names_and_must_stay_as_it_is(tmp_path):

@@ -146,6 +146,11 @@ class Bench:
             if not second.exists():
                 overlay(second, self.image.second_disk)
             spec = replace(spec, second_disk=second)
+        if hardware.tpm:
+            secrets = self.folder / "laptop.tpm"
+            if not secrets.exists():
+                shutil.copytree(self.image.tpm, secrets)
+            spec = replace(spec, tpm=secrets)
         return self._start(LAPTOP, spec)
 
     def start_attacker(self, *, backing: Path | None = None) -> Machine:

@@ -48,6 +48,11 @@ class Image:
         return self.folder / "disk2.img"
 
     @property
+    def tpm(self) -> Path:
+        """The secrets of the laptop's TPM, of the layouts that have one."""
+        return self.folder / "tpm"
+
+    @property
     def disks(self) -> list[Path]:
         """One disk, or two."""
         return [disk for disk in (self.disk, self.second_disk) if disk.exists()]

@@ -52,6 +52,10 @@ case $INITRAMFS in
     dracut)
         # With --no-hostonly dracut leaves it out, and opens the disk by another name than the running system does.
         [ -z "$CRYPTTAB" ] || echo 'install_items+=" /etc/crypttab "' | write /etc/dracut.conf.d/layout.conf
+        case $CRYPTTAB in *tpm2-device*)
+            echo 'add_dracutmodules+=" tpm2-tss "' | write /etc/dracut.conf.d/tpm.conf
+            ;;
+        esac
         dracut --regenerate-all --force --no-hostonly
         ;;
 esac

@@ -49,6 +49,13 @@ class Hardware:
     disks: int = 1
     passphrase: str = ""
     """Typed at the keyboard each time that the laptop's system starts, wherever it runs."""
+    tpm: bool = False
+    """The laptop has a TPM, which opens its disk there: the passphrase is typed at desktops only."""
+
+    @property
+    def typed_at_home(self) -> str:
+        """What is typed at the laptop itself."""
+        return "" if self.tpm else self.passphrase
 
     def write(self) -> str:
         """As JSON; `read` takes it back."""
@@ -81,6 +88,8 @@ class Layout:
     home_apart: bool = False
     """/home is the last partition, or the last volume of the group."""
     swap_file: bool = False
+    tpm: bool = False
+    """The laptop's TPM opens what is encrypted, besides the passphrase; a desktop has none."""
     plymouth: bool = False
     ufw: bool = False
     """A firewall that lets in ssh, and a desktop's call as the preflight says it."""
@@ -95,7 +104,7 @@ class Layout:
     @property
     def hardware(self) -> Hardware:
         """What QEMU has to know of it."""
-        return Hardware(self.bus, self.sector_bytes, self.disks, PASSPHRASE if self.encrypted else "")
+        return Hardware(self.bus, self.sector_bytes, self.disks, PASSPHRASE if self.encrypted else "", self.tpm)
 
     @property
     def packages(self) -> list[str]:
@@ -108,6 +117,7 @@ class Layout:
             "lvm2": self.lvm,
             "btrfs-progs": self.filesystem == "btrfs",
             "xfsprogs": self.filesystem == "xfs",
+            "tpm2-tools": self.tpm,  # with it come the libraries, and dracut takes them along
             "plymouth": self.plymouth,
             "ufw": self.ufw,
             "systemd-boot": self.loader is not Loader.GRUB,
@@ -174,6 +184,14 @@ LAYOUTS = {
         replace(_GUIDED, name="guided-luks-ufw", what=f"{_GUIDED.what}; ufw is on", ufw=True),
         replace(_GUIDED, name="guided-luks-plymouth", what=f"{_GUIDED.what}; Plymouth", plymouth=True),
         Layout("luks-dracut", "/boot, LUKS2 (argon2id), ext4", initramfs="dracut", encrypted=True, boot_apart=True),
+        Layout(
+            "luks-tpm2",
+            "/boot, LUKS2 (argon2id) that the laptop's TPM opens, ext4; the desktop has no TPM",
+            initramfs="dracut",
+            encrypted=True,
+            tpm=True,
+            boot_apart=True,
+        ),
         Layout(
             "lvm", "Debian's guided LVM: /boot, LVM with swap and /home", lvm=True, boot_apart=True, home_apart=True
         ),

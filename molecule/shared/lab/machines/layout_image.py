@@ -26,6 +26,7 @@ from .layout import (
     Layout,
 )
 from .shell import run, step
+from .tpm import Tpm
 
 SETUP = Path(__file__).with_name("layout-setup.sh")
 MADE_BY = (SETUP, Path(__file__), Path(volumes.__file__))
@@ -90,7 +91,8 @@ def _copy_base(base: Image, root: Path, esp: Path) -> None:
 
 def _environment(layout: Layout, uuids: Uuids) -> dict[str, str]:
     """What layout-setup.sh has to know."""
-    opened = f"{layout.mapping} UUID={uuids.luks} none luks,discard" if layout.encrypted else ""
+    options = "luks,discard,tpm2-device=auto" if layout.tpm else "luks,discard"
+    opened = f"{layout.mapping} UUID={uuids.luks} none {options}" if layout.encrypted else ""
     extra = layout.crypttab.format(swap=layout.device("swap")) if layout.crypttab else ""
     # x-initrd.attach is what the installer writes; without the disk the hook would not know that / is on it.
     return {
@@ -156,7 +158,7 @@ class _Workshop:
 
     def write_disks(self, built: Image) -> None:
         """Put everything into one or two disks."""
-        parts = self._parts()
+        parts = self._parts(built)
         second = {"main": parts.pop("second")} if "second" in parts else {}
         names = self.layout.partition_names
         volumes.gpt_disk(built.disk, {name: parts[name] for name in names}, self.layout.sector_bytes)
@@ -165,8 +167,8 @@ class _Workshop:
         for disk in built.disks:
             disk.chmod(0o444)
 
-    def _parts(self) -> dict[str, Path]:
-        """The content of each partition, as a file."""
+    def _parts(self, built: Image) -> dict[str, Path]:
+        """The content of each partition, as a file; the secrets of the laptop's TPM are the image's."""
         layout, uuids, root = self.layout, self.uuids, self.root
         parts = {"esp": self._esp()}
         if layout.boot_apart:
@@ -180,6 +182,8 @@ class _Workshop:
             parts |= self._group(parts)
         if layout.encrypted:
             volumes.encrypt(parts["main"], PASSPHRASE, uuids.luks, layout.sector_bytes)
+        if layout.tpm:
+            Tpm(built.tpm, self.folder / "tpm").bind(parts["main"], PASSPHRASE)
         if layout.crypttab:
             parts["swap"] = self._swap(self.folder / "swap.part")
         return parts

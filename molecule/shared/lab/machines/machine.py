@@ -20,6 +20,7 @@ from .layout import USUAL, Bus, Hardware
 from .picture import Picture
 from .qmp import qmp
 from .shell import LabError, process_of, say, wait_exit
+from .tpm import Tpm
 from .volatile import VolatileDisk
 
 OVMF = Path("/usr/share/OVMF")
@@ -61,6 +62,7 @@ class Spec:
     stick: Path | None = None  # raw image of the USB drive; the machine's writes to it are thrown away
     same_mac: bool = False  # its second NIC has the address of the one on the cable
     volatile: bool = False  # its first disk has a volatile write cache: see `cut_power`
+    tpm: Path | None = None  # folder of its TPM's secrets
     clock_ahead: int = 0  # seconds by which its hardware clock is ahead
 
 
@@ -100,8 +102,12 @@ class Machine:
             *["-device", "qemu-xhci,id=usb"],
             *self._network(spec),
             *_storage(spec, self._volatile(spec).url if spec.disk and spec.volatile else str(spec.disk)),
+            *(self._tpm(spec.tpm).arguments if spec.tpm else []),
             *(["-rtc", f"base={_time(spec.clock_ahead)}"] if spec.clock_ahead else []),
         ]
+
+    def _tpm(self, secrets: Path) -> Tpm:
+        return Tpm(secrets, self.sockets / f"{self.name}.tpm")
 
     def _volatile(self, spec: Spec) -> VolatileDisk:
         assert spec.disk
@@ -157,6 +163,8 @@ class Machine:
         self._prepare_variables(spec)
         if spec.volatile:
             self._volatile(spec).start(spec.lifetime_seconds)
+        if spec.tpm:
+            self._tpm(spec.tpm).start(spec.lifetime_seconds)
         self.log.write_bytes(b"")
         errors = self.folder / f"{self.name}.qemu.log"
         command = self.command(spec, accelerator)

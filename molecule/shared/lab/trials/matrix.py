@@ -137,7 +137,8 @@ def _meet(row: Row, bench: Bench, stick: Path) -> None:
     folder = SEEN.parent / "matrix" / row.name
     folder.mkdir(parents=True, exist_ok=True)
     report = Report(row.firmware.value, bench.accelerator_name, "wireguard")
-    person = Person(disk_passphrase=bench.image.hardware.passphrase, mistypes=row.mistypes)
+    hardware = bench.image.hardware
+    person = Person(disk_passphrase=hardware.passphrase, tpm=hardware.tpm, mistypes=row.mistypes)
     start = time.monotonic()
     try:
         with step(f"row {row.name}"), twins(row, bench, _root_uuid(bench)) as disks:

@@ -45,6 +45,7 @@ ROWS = {
         Row("guided-luks-bios", "guided-luks", Firmware.BIOS, mistypes=True),
         Row("guided-luks-plymouth", "guided-luks-plymouth", adapter="virtio"),
         Row("luks-dracut", "luks-dracut", mistypes=True),
+        Row("luks-tpm2", "luks-tpm2", adapter="virtio"),
         Row("lvm", "lvm", Firmware.BIOS, "virtio"),
         Row("lvm-twins", "lvm", twins=True),
         Row("btrfs", "btrfs", adapter="rtl8139"),

@@ -41,6 +41,8 @@ class Person:
     """Whether the laptop waits to be told that the desktop may have its disk."""
     disk_passphrase: str = ""
     """Typed wherever the laptop's system starts. Then its console is the screen, and the serial line tells less."""
+    tpm: bool = False
+    """The laptop's TPM knows it: it is typed at the desktop only."""
     mistypes: bool = False
     """At the desktop that passphrase is typed wrong first."""
 
@@ -109,7 +111,7 @@ class Session:
 
     def _unlock(self, machine: Machine, moment: str) -> None:
         """Answer the question for the disk's passphrase, if there will be one."""
-        if self.person.disk_passphrase:
+        if self.person.disk_passphrase and not (self.person.tpm and machine is self.laptop):
             wrong = "not this one" if self.person.mistypes and machine is self.desktop else ""
             told = self.person.disk_passphrase
             unlock(machine, told, lambda: self._reached(moment, time.monotonic()), mistyped=wrong)
