@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,16 +33,17 @@ UP = "systemctl is-system-running --wait >/dev/null; systemctl show -P ActiveEnt
 
 @dataclass(frozen=True)
 class Boot:
-    """Seconds since the target's kernel began."""
+    """Seconds since the target's kernel began, but for the first: since the desktop's power-on."""
 
+    kernel: float
     attached: float
     multi_user: float
 
     @classmethod
-    def of(cls, target: Machine) -> Boot:
+    def of(cls, target: Machine, kernel: float) -> Boot:
         """Ask a target that is up."""
         attached = json.loads(target.ssh("cat /run/stiefel/link.json"))["attached"]
-        return cls(round(attached, 2), up(target))
+        return cls(round(kernel, 2), round(attached, 2), up(target))
 
 
 def up(machine: Machine) -> float:
@@ -49,17 +51,18 @@ def up(machine: Machine) -> float:
     return round(int(machine.ssh(UP, seconds=LOGIN_SECONDS)) / 1e6, 2)
 
 
-def boot_again(watch: Watch, stick: Path, prepare: str) -> Machine:
+def boot_again(watch: Watch, stick: Path, prepare: str) -> Boot:
     """Prepare the target's disk, end the session, and boot the desktop anew, without a start of the laptop's system."""
     desktop = watch.bench.machine(DESKTOP)
     desktop.ssh("sudo sh", script=f"{prepare}; {CLEAN}", seconds=600)
     desktop.stop()
     watch.laptop.type_keys("e", "y")
     watch.until("laptop", ENDED)
+    power_on = time.monotonic()
     desktop = watch.start_desktop(stick)
-    watch.until("session", BEACON, *LOAD)
+    moments = watch.until("session", BEACON, *LOAD)
     desktop.wait_ssh(seconds=LOGIN_SECONDS)
-    return desktop
+    return Boot.of(desktop, moments["target_kernel"] - power_on)
 
 
 def run_boots(bench: Bench, stick: Path, report: Path, rounds: int) -> None:
@@ -70,15 +73,13 @@ def run_boots(bench: Bench, stick: Path, report: Path, rounds: int) -> None:
     report.parent.mkdir(parents=True, exist_ok=True)
     with Watch(bench) as watch:
         target = watch.boot(stick)
-        first = Boot.of(target)
         with step("noting what the boot reads"):
             target.ssh("sudo sh", script=NOTED, seconds=600)
         for _ in range(rounds):
             for way, prepare in (("without", WITHOUT), ("ahead", AHEAD)):
-                target = boot_again(watch, stick, prepare)
-                found[way].append(Boot.of(target))
+                found[way].append(boot_again(watch, stick, prepare))
                 say(f"{way}: {found[way][-1]} {target.ssh('sudo journalctl -k -b -o cat -g event=read_ahead')}")
-                figures = {"laptop": local, "noting": asdict(first), **rounds_of(found)}
+                figures = {"laptop": local, **rounds_of(found)}
                 report.write_text(json.dumps(figures, indent=2) + "\n")
     say(f"medians: {medians(found)}; the laptop itself, once: {local} s")
 
@@ -89,8 +90,10 @@ def rounds_of(found: dict[str, list[Boot]]) -> dict[str, list[dict[str, float]]]
 
 
 def medians(found: dict[str, list[Boot]]) -> dict[str, float]:
-    """Return the medians of kernel entry to login."""
-    return {way: round(statistics.median(boot.multi_user for boot in boots), 2) for way, boots in found.items()}
+    """Return the medians of kernel entry to login, and of power-on to kernel entry with a laptop that serves already."""
+    to_login = {way: round(statistics.median(boot.multi_user for boot in boots), 2) for way, boots in found.items()}
+    to_kernel = statistics.median(boot.kernel for boots in found.values() for boot in boots)
+    return to_login | {"power_on_to_kernel": round(to_kernel, 2)}
 
 
 def boots(options: argparse.Namespace) -> None:

@@ -94,10 +94,13 @@ class Watch:
             console = self._followed[stage.machine]
             yield stage, console.wait_for(stage.pattern, seconds=stage.seconds, why=stage.moment)
 
-    def until(self, who: str, *stages: Stage) -> None:
-        """Wait for all stages and say when each has come, to `who`."""
-        for stage, _ in self.follow(stages):
+    def until(self, who: str, *stages: Stage) -> dict[str, float]:
+        """Wait for all stages and say when each has come, to `who`; returns the moments (time.monotonic)."""
+        moments = {}
+        for stage, seen in self.follow(stages):
             say(f"{who}: {stage.moment}")
+            moments[stage.moment] = seen.when
+        return moments
 
     def boot(self, stick: Path) -> Machine:
         """Switch the desktop on and wait until one can log in to the target."""
