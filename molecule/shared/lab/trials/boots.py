@@ -90,7 +90,7 @@ def rounds_of(found: dict[str, list[Boot]]) -> dict[str, list[dict[str, float]]]
 
 
 def medians(found: dict[str, list[Boot]]) -> dict[str, float]:
-    """Return the medians of kernel entry to login, and of power-on to kernel entry with a laptop that serves already."""
+    """Return the medians of kernel entry to login, and of power-on to kernel entry with the laptop serving already."""
     to_login = {way: round(statistics.median(boot.multi_user for boot in boots), 2) for way, boots in found.items()}
     to_kernel = statistics.median(boot.kernel for boots in found.values() for boot in boots)
     return to_login | {"power_on_to_kernel": round(to_kernel, 2)}
