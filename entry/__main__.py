@@ -130,7 +130,7 @@ def known_rows(names: list[str]) -> None:
 def status(flags: set[str]) -> NoReturn:
     """Let the agent say how this machine stands."""
     if not AGENT.exists():
-        print("Stiefelsystem is not installed on this machine.")
+        print("Stiefelsystem is not installed on this machine. './stiefel preflight' looks whether it can be.")
         sys.exit(EXIT_REFUSED)
     os.execv(AGENT, [str(AGENT), "status", *sorted(flags & {"--json", "--watch"})])
 

@@ -18,7 +18,7 @@ SAID_LINES = 10
 
 def missing(wanted: Iterable[str]) -> list[str]:
     """Return those of the packages that are not installed."""
-    names = list(wanted)
+    names = list(dict.fromkeys(wanted))
     asked = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package}\n", *names]
     known = subprocess.run(asked, check=False, capture_output=True, text=True).stdout
     installed = {line.split()[1] for line in known.splitlines() if line.startswith("installed ")}

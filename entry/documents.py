@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable
 
-from words import COMMANDS, OPTIONS, SUMMARY, Command, Option, options_of
+from words import COMMANDS, EVERYWHERE, OPTIONS, SHOWN, SUMMARY, YES, Command, Option, options_of
 
 COLUMN = 28
+MAN = "docs/stiefel.1"
 
 
 def entry(left: str, right: str) -> str:
-    """Return one entry of the help, the meaning in its own column."""
-    lines = textwrap.wrap(right, 110 - COLUMN)
-    if len(left) > COLUMN - 4:
-        lines.insert(0, "")
-    indented = f"\n{'':{COLUMN}}".join(lines)
-    return f"  {left:{COLUMN - 2}}{indented}".rstrip()
+    """Return one line of the help, the meaning in its own column."""
+    return f"  {left:{COLUMN - 2}}{right}"
 
 
 def spelling(option: Option) -> str:
@@ -36,21 +32,20 @@ def brief() -> str:
 
 def overview() -> str:
     """Return the help that fits on a screen."""
-    ours = [entry(spelling(option), option.meaning) for option in OPTIONS if not option.ansible and not option.commands]
+    ours = [entry(spelling(option), option.meaning) for option in (YES, *EVERYWHERE)]
     return "\n".join(
         [SUMMARY, "", "Usage: ./stiefel COMMAND [OPTION ...]", "", *commands(), "", *ours, "",
-         "Ansible's usual options work, too, such as --check, --limit anna, -e key_rotate=true, -v:",
-         "'./stiefel help install' lists them. All settings are in docs/variables.md."]
+         "Ansible's options work, too: './stiefel help install' shows the usual ones,",
+         f"{MAN} all of them. All settings are in docs/variables.md."]
     )  # fmt: skip
 
 
 def about(command: Command) -> str:
-    """Return what one command does and takes."""
+    """Return what one command does, and what it takes beside what all do."""
     usage = " ".join(filter(None, ("Usage: ./stiefel", command.name, command.operands, "[OPTION ...]")))
-    listed = [entry(spelling(option), option.meaning) for option in options_of(command)]
-    return "\n".join(
-        [usage, "", *textwrap.wrap(f"{command.meaning[0].upper()}{command.meaning[1:]}.", 110), "", *listed]
-    )
+    shown = [entry(spelling(option), option.meaning) for option in SHOWN if option.known_to(command)]
+    more = [f"Ansible's other options work, too: {MAN} has them."] if command.plays else []
+    return "\n".join([usage, f"{command.meaning[0].upper()}{command.meaning[1:]}.", *shown, *more])
 
 
 def roff(text: str) -> str:

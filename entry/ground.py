@@ -79,6 +79,9 @@ def make_venv(root: Path, command: str) -> None:
     if subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=False).returncode != 0:
         raise GroundError("python3 could not make .venv (Debian: is python3-venv installed?)")
     pip = (str(venv / "bin/pip"), "install", "-qq", "--disable-pip-version-check", "--require-hashes")
-    if subprocess.run((*pip, "-r", str(root / wanted)), check=False).returncode != 0:
-        raise GroundError(f"pip could not install {wanted}: is this machine online?")
+    # Even with -qq pip warns, in lines of 300 characters, of each try that fails; its last line says why it gave up.
+    ran = subprocess.run((*pip, "-r", str(root / wanted)), check=False, capture_output=True, text=True)
+    if ran.returncode != 0:
+        why = ran.stderr.strip().rpartition("\n")[2]
+        raise GroundError(f"pip could not install {wanted}: is this machine online? pip says: {why}")
     made.write_text(stamp(root, wanted))

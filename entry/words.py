@@ -38,19 +38,18 @@ class Option:
 SUMMARY = "Boot a desktop PC from your laptop's own disk, over a cable."
 
 COMMANDS = (
-    Command(
-        "preflight", "", "look at the laptop, say what would be done and what is in the way; changes nothing", True
-    ),
-    Command("install", "", "set up the laptop(s), build the ramdisk and the stick's image", True),
-    Command("usb", "[DEVICE [SERIAL]]", "write the stick; without a device, show the USB drives and ask for one", True),
-    Command("status", "", "say how this machine stands, as laptop or as target, and how its cable does"),
-    Command("uninstall", "", "undo: leave nothing behind; asks before the keys are deleted", True),
-    Command("demo", "", "try it all in two virtual machines, and say where their pictures are", True),
-    Command("test", "[STEP ...]", "every check of the project, or the steps whose names contain one of the words"),
-    Command("bench", "[ROW ...]", "measure how fast and how small it is, or only rows such as P6"),
-    Command("completion", "", "print the completion for bash, as in: source <(./stiefel completion)"),
+    Command("preflight", "", "look whether it will work here; changes nothing", True),
+    Command("install", "", "set up the laptop, make the stick's image", True),
+    Command("usb", "[DEVICE [SERIAL]]", "write the stick; without a DEVICE, ask for one", True),
+    Command("status", "", "how this machine stands, and how its cable does"),
+    Command("uninstall", "", "undo it all; asks before the keys are deleted", True),
+    Command("demo", "", "try it all in two virtual machines, with pictures", True),
+    Command("test", "[STEP ...]", "every check, or the steps whose names contain STEP"),
+    Command("bench", "[ROW ...]", "measure speed and size, all or rows such as P6"),
+    Command("completion", "", "for bash, as in: source <(./stiefel completion)"),
     Command("help", "[COMMAND]", "more of this, or what one command takes"),
 )
+"""Their meanings leave room for their names in 80 columns."""
 
 
 def ansible(*names: str, meaning: str, value: str = "") -> Option:
@@ -58,10 +57,13 @@ def ansible(*names: str, meaning: str, value: str = "") -> Option:
     return Option(names, meaning, value, ansible=True)
 
 
-OPTIONS = (
-    Option(("--yes",), "do not ask: neither before Debian packages are installed, nor before keys are deleted"),
+YES = Option(("--yes",), "do not ask: neither for packages, nor at uninstall")
+EVERYWHERE = (
     Option(("-h", "--help"), "what the command takes"),
     Option(("--version",), "say which version this is"),
+)
+SHOWN = (
+    YES,
     Option(("--json",), "for programs: one object, in one line", commands=("status",)),
     Option(("--watch",), "again every second, until Ctrl-C", commands=("status",)),
     Option(("--list",), "only show the USB drives", commands=("usb",)),
@@ -69,12 +71,17 @@ OPTIONS = (
     Option(("--hold",), "keep both machines running", commands=("demo",)),
     Option(("--fast",), "leave the virtual machines and the initrds out", commands=("test",)),
     Option(("--quick",), "only show that measuring works; keeps nothing", commands=("bench",)),
-    ansible("-v", "--verbose", meaning="show everything that Ansible does; -vvv shows more"),
     ansible("-C", "--check", meaning="change nothing, say what would be changed"),
-    ansible("-D", "--diff", meaning="show the differences in files"),
-    ansible("-i", "--inventory", meaning="the laptops, as Ansible lists them (default: inventory/)", value="FILE"),
+    ansible("-v", "--verbose", meaning="show everything that Ansible does; -vvv shows more"),
+    ansible("-i", "--inventory", meaning="the laptops, as Ansible lists them (inventory/)", value="FILE"),
     ansible("-l", "--limit", meaning="only these laptops, such as anna", value="HOSTS"),
-    ansible("-e", "--extra-vars", meaning="a setting, such as key_rotate=true, or @FILE with some", value="SETTING"),
+    ansible("-e", "--extra-vars", meaning="a setting, such as key_rotate=true, or @FILE", value="SETTING"),
+)
+"""What the help of the commands that take it shows; the man page has all."""
+OPTIONS = (
+    *EVERYWHERE,
+    *SHOWN,
+    ansible("-D", "--diff", meaning="show the differences in files"),
     ansible("-t", "--tags", meaning="only these roles, such as usbdrive", value="ROLES"),
     ansible("--skip-tags", meaning="not these roles", value="ROLES"),
     ansible("-f", "--forks", meaning="how many laptops at once", value="NUMBER"),

@@ -53,23 +53,25 @@ def test_ansible_gets_its_options_and_none_of_ours(words: str, handed_on: list[s
     assert understood(words.split()).ansible == handed_on
 
 
-def test_every_command_and_option_is_in_help_man_page_and_completion() -> None:
+def test_every_command_and_option_is_in_man_page_and_completion() -> None:
     for command in COMMANDS:
         assert command.name in documents.overview()
         assert f"        {command.name}) words=" in documents.completion()
-    everything = "\n".join(documents.about(command) for command in COMMANDS)
     for option in OPTIONS:
         for name in option.names:
-            assert name in everything
             assert documents.roff(name) in documents.man()
             assert name in documents.completion()
 
 
-def test_the_overview_fits_on_a_screen() -> None:
+def test_help_fits_on_a_terminal_of_80_columns() -> None:
     assert run().stdout.count("\n") <= 12
-    lines = documents.overview().splitlines()
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 120
+    assert documents.overview().count("\n") < 24
+    for shown in (documents.overview(), *map(documents.about, COMMANDS)):
+        assert max(map(len, shown.splitlines())) <= 80
+    for command in COMMANDS:
+        assert documents.about(command).count("\n") < 12
+        own = [option.names[-1] for option in OPTIONS if command.name in option.commands]
+        assert [name for name in own if name not in documents.about(command)] == []
 
 
 def run(*words: str, cwd: Path = ROOT, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -176,6 +178,28 @@ def test_a_venv_for_the_tests_serves_every_other_command(tmp_path: Path, monkeyp
     (tmp_path / ground.TESTING).write_text("newer")
     ground.make_venv(tmp_path, "test")
     assert len(made) == 4
+
+
+def test_a_pip_that_fails_is_told_by_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in (ground.RUNNING, ground.TESTING):
+        (tmp_path / name).write_text(name)
+    makes = tmp_path / "python"
+    makes.write_text("#!/bin/sh\nmkdir -p $4/bin; cp $PIP $4/bin/pip\n")
+    pip = tmp_path / "pip"
+    pip.write_text("#!/bin/sh\necho 'WARNING: Retrying' >&2; echo 'ERROR: nothing there' >&2; exit 1\n")
+    for script in (makes, pip):
+        script.chmod(0o755)
+    monkeypatch.setenv("PIP", str(pip))
+    monkeypatch.setattr(sys, "executable", str(makes))
+    with pytest.raises(ground.GroundError, match=r"is this machine online\? pip says: ERROR: nothing there$"):
+        ground.make_venv(tmp_path, "install")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_package_that_two_lists_name_is_asked_for_once() -> None:
+    assert debian.missing(["stiefel-nobody", "stiefel-nobody"]) == ["stiefel-nobody"]
 
 
 @pytest.mark.parametrize("code", [0, 100])
