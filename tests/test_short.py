@@ -83,6 +83,23 @@ def test_a_rescued_error_is_none_and_the_end_says_what_was_done(tmp_path: Path) 
     assert ran.stdout.splitlines()[-1].endswith("2 steps changed something.")
 
 
+def test_of_several_laptops_each_is_named(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(
+        "- hosts: all\n  connection: local\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.debug: {msg: Nothing is in the way.}\n"
+        "    - ansible.builtin.debug: {msg: [disk, kernel]}\n"
+        "    - ansible.builtin.fail: {msg: No disk.}\n"
+    )
+    tools = Path(sys.executable).parent
+    ran = subprocess.run(
+        [tools / "ansible-playbook", "play.yml", "--inventory=anna,ben,"],
+        cwd=tmp_path, env=environment(tmp_path), text=True, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    for said in ("anna: Nothing is in the way.", "ben: Nothing is in the way.", "anna:\ndisk\nkernel\n"):
+        assert said in ran.stdout
+    assert "stiefel: ben: No disk.\n" in ran.stderr
+
+
 def test_verbose_shows_all(tmp_path: Path) -> None:
     ran = play(tmp_path, "-ebetter=true", "-v")
     for said in ("TASK [Look at something]", "raw words", "PLAY RECAP"):

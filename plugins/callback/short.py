@@ -33,7 +33,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,8 @@ class Progress:
 class Step:
     """The step at hand: its name, since when, and how far it or its loop has come."""
 
-    def __init__(self, full_name: str, progress: Progress | None = None) -> None:
-        self.role, _, self.name = (part.strip() for part in full_name.rpartition(" : "))
+    def __init__(self, role: str, name: str, progress: Progress | None = None) -> None:
+        self.role, self.name = role, name
         self.detail = ""
         self.seconds = 0.0
         self.since = self.item_since = time.monotonic()
@@ -169,6 +169,85 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
         yield msg or "no reason was given"
 
 
+def speaker(host: str, text: str) -> str:
+    """Return what stands before a text to say which machine it is about, if that is not this one."""
+    if host == "localhost":
+        return ""
+    return f"{host}:\n" if "\n" in text else f"{host}: "
+
+
+class Account:
+    """What the steps of a run changed, in lines: one for each that took long, one for a role's quick ones before it."""
+
+    word = "changed"
+
+    def __init__(self, show: Callable[[str, str | None], None]) -> None:
+        self._show = show
+        self._quick: list[Step] = []
+
+    def add(self, step: Step) -> None:
+        """Take in a step that has ended."""
+        if step.shown:
+            return
+        if step.seconds >= LONG:
+            self.catch_up()
+            self._line(step.name, [step])
+        elif step.changed:
+            if self._quick and self._quick[0].role != step.role:
+                self.catch_up()
+            self._quick.append(step)
+
+    def add_item(self, step: Step, item: Step) -> None:
+        """Take in an item of a step's loop that has ended."""
+        if item.seconds >= LONG:
+            step.shown = True
+            self.add(item)
+
+    def catch_up(self) -> None:
+        """Show the quick steps of one role, before anything else is said."""
+        quick, self._quick = self._quick, []
+        if quick:
+            role = f"{quick[0].role}: " if quick[0].role and quick[1:] else ""
+            more = f", and {len(quick) - 1} more" if quick[1:] else ""
+            self._line(f"{role}{quick[0].name}{more}", quick)
+
+    def close(self) -> None:
+        """Show what is left at the end."""
+        self.catch_up()
+
+    def _line(self, name: str, steps: list[Step]) -> None:
+        changed = dict.fromkeys(host for step in steps for host in step.changed)
+        where = ", ".join(host for host in changed if host != "localhost")
+        seconds = sum(step.seconds for step in steps)
+        line = f"{seconds:5.0f} s  {self.word if changed else '':8} {name}{f' ({where})' if where else ''}"
+        self._show(line, constants.COLOR_CHANGED if changed else None)
+
+
+class Forecast(Account):
+    """What the steps of a run with --check would change: a line for each role, at the end."""
+
+    word = "would change"
+
+    def add(self, step: Step) -> None:
+        """Keep a step that would change something; how long looking took tells nothing."""
+        self._quick += [step] if step.changed else []
+
+    def add_item(self, step: Step, item: Step) -> None:
+        """Wait for the whole step."""
+
+    def catch_up(self) -> None:
+        """Wait for the end."""
+
+    def close(self) -> None:
+        """Show each role's steps together, however the roles took turns."""
+        roles: dict[str, list[Step]] = {}
+        for step in self._quick:
+            roles.setdefault(step.role, []).append(step)
+        for role, steps in roles.items():
+            names = "; ".join(dict.fromkeys(step.name for step in steps))
+            self._line(f"{role}: {names}" if role else names, steps)
+
+
 class CallbackModule(Default):  # type: ignore[misc]
     """Ansible's default callback, which writes the log, and a short one for the screen."""
 
@@ -182,12 +261,11 @@ class CallbackModule(Default):  # type: ignore[misc]
         super().__init__()
         self._screen: Any = self._display
         self._short = not (self._screen.verbosity or context.CLIARGS.get("diff"))
-        self._step = Step("")
+        self._account = (Forecast if context.CLIARGS.get("check") else Account)(self._show)
+        self._step = Step("", "")
         self._pulse = Pulse()
         self._errors: dict[str, str] = {}
         self._changes = 0
-        self._check = bool(context.CLIARGS.get("check"))
-        self._quick: list[Step] = []
         self._began = time.monotonic()
         if self._short:
             self._display = LogOnly(self._screen)
@@ -195,9 +273,8 @@ class CallbackModule(Default):  # type: ignore[misc]
             self._pulse.start()
 
     def _say(self, text: str, color: str | None = None, stderr: bool = False) -> None:
-        """Show a text, after the quick steps before it."""
-        if not self._check:
-            self._show_quick()
+        """Show a text, after the steps before it."""
+        self._account.catch_up()
         self._show(text, color, stderr)
 
     def _show(self, text: str, color: str | None = None, stderr: bool = False) -> None:
@@ -205,51 +282,20 @@ class CallbackModule(Default):  # type: ignore[misc]
             self._pulse.clear()
             self._screen.display(text, color=color, stderr=stderr)
 
-    def _show_quick(self) -> None:
-        """Show the quick steps of one role that changed something in one line."""
-        quick, self._quick = self._quick, []
-        if quick:
-            role = f"{quick[0].role.rpartition('.')[2]}: " if quick[0].role and quick[1:] else ""
-            more = f", and {len(quick) - 1} more" if quick[1:] else ""
-            changed = [host for step in quick for host in step.changed]
-            self._show_line(f"{role}{quick[0].name}{more}", sum(step.seconds for step in quick), changed)
-
-    def _show_roles(self) -> None:
-        """Show what would be changed, a line for each role."""
-        roles: dict[str, list[Step]] = {}
-        for step in self._quick:
-            roles.setdefault(step.role.rpartition(".")[2], []).append(step)
-        for role, steps in roles.items():
-            names = "; ".join(dict.fromkeys(step.name for step in steps))
-            changed = [host for step in steps for host in step.changed]
-            self._show_line(f"{role}: {names}" if role else names, sum(step.seconds for step in steps), changed)
-
-    def _show_line(self, name: str, seconds: float, changed: list[str]) -> None:
-        word = ("would change" if self._check else "changed") if changed else ""
-        where = ", ".join(host for host in dict.fromkeys(changed) if host != "localhost")
-        line = f"{seconds:5.0f} s  {word:8} {name}{f' ({where})' if where else ''}"
-        self._show(line, constants.COLOR_CHANGED if changed else None)
-
     def _end_step(self) -> None:
         """Close the step at hand: all its hosts have answered."""
-        step, self._step = self._step, Step("")
+        step, self._step = self._step, Step("", "")
         self._pulse.step = None
         self._changes += bool(step.changed)
         step.seconds = time.monotonic() - step.since
-        if self._check:
-            self._quick += [step] if step.changed else []
-        elif step.seconds >= LONG and not step.shown:
-            self._show_quick()
-            self._show_line(step.name, step.seconds, step.changed)
-        elif step.changed and not step.shown:
-            if self._quick and self._quick[0].role != step.role:
-                self._show_quick()
-            self._quick.append(step)
+        self._account.add(step)
 
     def _task_start(self, task: Any, prefix: str | None = None) -> None:
         self._end_step()
         super()._task_start(task, prefix=prefix)
-        self._step = Step(task.get_name(), Progress(self._progress) if self._short else None)
+        role, _, name = task.get_name().rpartition(" : ")
+        progress = Progress(self._progress) if self._short else None
+        self._step = Step(role.strip().rpartition(".")[2], name.strip(), progress)
         if task.action not in ASKS:
             self._pulse.step = self._step
 
@@ -260,20 +306,19 @@ class CallbackModule(Default):  # type: ignore[misc]
             self._step.changed.append(result.host.get_name())
         if result.task.action in ("debug", "ansible.builtin.debug") and "msg" in result.result:
             said = result.result["msg"]
-            self._say("\n".join(map(str, said)) if isinstance(said, list) else str(said))
+            text = "\n".join(map(str, said)) if isinstance(said, list) else str(said)
+            self._say(f"{speaker(result.host.get_name(), text)}{text}")
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Show how far a loop has come."""
         super().v2_runner_item_on_ok(result)
-        step, label = self._step, str(self._get_item_label(result.result) or "")
-        step.detail = label
-        seconds = time.monotonic() - step.item_since
-        if seconds >= LONG and not self._check:
-            step.shown = True
-            self._show_quick()
-            changed = [result.host.get_name()] if result.result.get("changed") else []
-            self._show_line(f"{step.name}: {label}", seconds, changed)
-        step.item_since = time.monotonic()
+        step, now = self._step, time.monotonic()
+        step.detail = str(self._get_item_label(result.result) or "")
+        item = Step(step.role, f"{step.name}: {step.detail}")
+        item.seconds = now - step.item_since
+        item.changed = [result.host.get_name()] if result.result.get("changed") else []
+        self._account.add_item(step, item)
+        step.item_since = now
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Keep what went wrong: a rescue may say it better."""
@@ -290,15 +335,13 @@ class CallbackModule(Default):  # type: ignore[misc]
         """Show what went wrong, once, or that all is done."""
         self._end_step()
         super().v2_playbook_on_stats(stats)
-        if self._check:
-            self._show_roles()
+        self._account.close()
         failed = {host: self._errors.get(host, "it failed") for host in (*stats.failures, *stats.dark)}
         for host, error in failed.items():
-            where = "" if host == "localhost" else f"{host}: "
-            self._say(f"stiefel: {where}{error}", constants.COLOR_ERROR, stderr=True)
+            self._say(f"stiefel: {speaker(host, error)}{error}", constants.COLOR_ERROR, stderr=True)
         if failed and constants.DEFAULT_LOG_PATH:
             self._say(f"stiefel: the whole run is in {constants.DEFAULT_LOG_PATH}", stderr=True)
         elif not failed:
-            steps = f"{self._changes} steps {'would change' if self._check else 'changed'} something"
+            steps = f"{self._changes} steps {self._account.word} something"
             done = steps if self._changes else "nothing had to be changed"
             self._say(f"Done in {time.monotonic() - self._began:.0f} s: {done}.")
