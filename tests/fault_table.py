@@ -30,7 +30,7 @@ Written by `./stiefel test faults`, from [the rows](../tests/fault_rows.py) and 
 figure is the last that was measured, without KVM on two busy cores: how long the disk stood still, each test by itself;
 or what is said; where there is neither, so many tests hold the row.
 `build/faults.json` names them: the [bench](testing.md#the-fault-bench), real root folders, recorded laptops, and one
-session of two virtual machines (`molecule/faults`). How long after an outage of 5, 40 or 600 s the disk goes on is
+session of two virtual machines (`molecule/faults`). How long after an outage of 5, 40 or 200 s the disk goes on is
 measured by `./stiefel bench outage` ([benchmarks.md](benchmarks.md)).
 
 | row | outcome | figure | what goes wrong | what you see |

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from machines import LAPTOP, run
@@ -253,6 +255,26 @@ def test_as_many_connections_are_replaced_as_the_kernel_has_found_dead(pair, mon
                 os.fstat(dead.fileno())
             assert closed.value.errno == errno.EBADF
             server.kill()
+
+
+@pytest.mark.fault("F35")
+def test_questions_in_vain_get_more_time_each_and_the_first_ones_begin_the_tunnel_anew(monkeypatch):
+    """Two ends that began a handshake at the same moment would else wait for each other for five seconds."""
+    asked, anew = [], []
+    monkeypatch.setattr(keeper, "answers", lambda _session, seconds: asked.append(seconds))
+    kept = object.__new__(keeper.Keeper)  # it is made of sockets and namespaces, of which none is needed here
+    kept._session, kept._way, kept._shaken = None, SimpleNamespace(link=lambda: None), set()
+    kept._conduit = SimpleNamespace(begin_anew=anew.append)
+    kept.state, kept._since, kept._called_at, kept._in_vain = keeper.State.PROVING, time.monotonic() - 1000, 0.0, 0
+    events = [kept._prove() for _ in range(keeper.PATIENCE)]
+    assert events == [keeper.Event.UNANSWERED] * (keeper.PATIENCE - 1) + [keeper.Event.NOBODY]
+    assert asked == [0.5, 1.0, 1.5, 1.5, 1.5, 1.5]
+    assert [quiet >= 1000 for quiet in anew] == [True, True]
+    kept._called_at = time.monotonic()
+    kept._prove()
+    kept.state = keeper.State.WELL
+    kept._prove()
+    assert [quiet < 100 for quiet in anew[2:]] == [True, True]
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(7.9, "7 s"), (61, "1 min 1 s"), (3700, "1 h 1 min")])

@@ -30,9 +30,13 @@ ip link set eth0 up
 exec "$@"
 """
 PROGRAM = """
+import socket
 from pathlib import Path
 from stiefel_agent.machine import link, netdev
-link.make_reachable(link.Wired("eth0", 2, "52:54:00:00:00:02", True, True, None))
+changes = netdev.LinkEvents()
+link.make_reachable(link.Wired("eth0", socket.if_nametoindex("eth0"), "52:54:00:00:00:02", True, True, None))
+while not netdev.link_local_address("eth0") and changes.wait(60):
+    pass  # the kernel, too, gives the interface this address as soon as it speaks IPv6, and takes a moment for it
 settings = (Path("/proc/sys/net/ipv6/conf/eth0") / name for name in ("disable_ipv6", "accept_ra", "autoconf"))
 print(netdev.link_local_address("eth0"), *(setting.read_text().strip() for setting in settings))
 """
@@ -55,20 +59,21 @@ for name in eth0 eth2; do ip link add $name type veth peer name cable-$name; don
 exec "$@"
 """
 UP = """
+import socket
 from stiefel_agent.machine import link, netdev, program
-started, run = [], program.run
-program.run = lambda *command, **options: started.append(command) or run(*command, **options)
-down = [link.Wired(name, 2, "52:54:00:00:00:02", False, False, None) for name in ("eth0", "gone", "eth2")]
+program.run = None  # starting one for each takes seconds where there are dozens
+indexes = {name: socket.if_nametoindex(name) for name in ("eth0", "eth2")} | {"gone": 99}
+down = [link.Wired(name, indexes[name], "52:54:00:00:00:02", False, False, None) for name in ("eth0", "gone", "eth2")]
 link.make_reachable(*down)
 flags = [(netdev.SYS_NET / name / "flags").read_text() for name in ("eth0", "eth2")]
-print(len(started), *(int(text, 16) & 1 for text in flags))
+print(*(int(text, 16) & 1 for text in flags))
 """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
-def test_all_interfaces_are_taken_up_by_one_program_and_one_that_is_gone_holds_up_none() -> None:
+def test_interfaces_are_taken_up_without_a_program_and_one_that_is_gone_holds_up_none() -> None:
     done = subprocess.run(
         ["unshare", "--net", "--mount", "sh", "-ec", SEVERAL, "sh", sys.executable, "-c", UP],
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(SOURCE)},
     )  # fmt: skip
-    assert done.stdout.split() == ["1", "1", "1"]
+    assert done.stdout.split() == ["1", "1"]

@@ -59,6 +59,14 @@ def test_an_adapter_through_which_nothing_comes_is_taken_down_and_up_and_then_fr
     )
 
 
+@pytest.mark.fault("F35")
+def test_a_laptop_that_calls_is_asked_at_once_wherever_the_keeper_waits():
+    assert way(Event.CARRIER_LOST, Event.CALLED) == (State.PROVING, [Act.HOLD_BACK, Act.LET_GO, Act.PROVE])
+    assert way(Event.CALLED, state=State.PROVING) == (State.PROVING, [Act.PROVE])
+    for state in (State.WELL, State.DIALLING, State.OVER):
+        assert way(Event.CALLED, state=state) == (state, [])
+
+
 def test_silence_alone_is_no_trouble_if_the_laptop_answers():
     assert way(Event.SILENT, Event.ANSWERED) == (State.WELL, [Act.PROVE])
 

@@ -46,6 +46,16 @@ for _ in range(2):
 with netns.inside(there):
     assert "fd73::1 dev stiefellink" in said("ip", "-6", "route")
     assert "qdisc pfifo" in said("ip", "link")
+    assert said("sysctl", "-n", "net.ipv6.neigh.stiefellink.retrans_time_ms") == "1000\\n"
+    inside.ask_often(link.index)
+    assert said("sysctl", "-n", "net.ipv6.neigh.stiefellink.retrans_time_ms") == "100\\n"
+    inside.add_address(link.index, "fd73::9", 128)
+    inside.begin_anew(link.index, "fd73::2", "fd73::1")
+    assert inside.find("stiefellink").up
+    assert "fd73::1 dev stiefellink" in said("ip", "-6", "route")
+    addresses = said("ip", "-6", "address")
+    assert "fd73::2/128" in addresses
+    assert "fd73::9/128" not in addresses  # so it was down
 for _ in range(2):
     inside.let_go(link.index)
 with netns.inside(there):

@@ -363,7 +363,7 @@ class Laptop(Machine):
 
     @contextmanager
     def hangs(self, program):
-        """Let no call of a program (ip, nft, wg) that begins within the block come to its end."""
+        """Let no call of a program (nft, wg) that begins within the block come to its end."""
         hang = self.folder / "run" / f"hang-{program}"
         hang.touch()
         try:

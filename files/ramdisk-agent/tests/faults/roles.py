@@ -4,8 +4,8 @@ pid1.py forks it: `server`, `client` and so on are the agent's own entry, `attac
 
 Left out, and tested in the virtual lab: that an interface is hardware, the firmware's serial number, kexec (what would
 be started is kept: the bundle under /run, the session where the target's initrd has it), the kernel's nbd driver (the
-sockets go to the test, see nbd_kernel.py), WireGuard's own netlink (wg(8) speaks to wireguard-go), a battery (a test
-writes what it says), systemd's way to switch a target off.
+sockets go to the test, see nbd_kernel.py), WireGuard's own netlink (wg(8) speaks to wireguard-go) and that it forgets
+its keys when its interface goes down, a battery (a test writes what it says), systemd's way to switch a target off.
 """
 
 import importlib
@@ -21,7 +21,8 @@ from pathlib import Path
 
 from stiefel_agent import cli
 from stiefel_agent.client import client
-from stiefel_agent.machine import firmware, genl, kexec, link, netdev, power, wireguard
+from stiefel_agent.machine import firmware, genl, kexec, link, netdev, power, rtnl, wireguard
+from stiefel_agent.protocol.session import TUNNEL
 from stiefel_agent.target import attach, cable, clock, ear, keeper, nbd, release
 
 QUICK = {
@@ -49,7 +50,7 @@ HOLD = Path("/run/hold")
 
 SLOW = Path("/run/slow-disk")
 """As long as it exists, the disk is not done with a flush."""
-fsync = os.fsync
+fsync, take_down_and_up = os.fsync, rtnl.Interfaces.begin_anew
 
 
 def slow_fsync(descriptor):
@@ -119,6 +120,13 @@ def set_endpoint(_netlink, interface, peer, endpoint):
     subprocess.run(command, check=True)
 
 
+def begin_anew(self, tunnel, address, peer_address):
+    """Do what the kernel's WireGuard does by itself: wireguard-go takes no notice of an interface that goes down."""
+    take_down_and_up(self, tunnel, address, peer_address)
+    configuration = subprocess.run(["wg", "showconf", TUNNEL], check=True, capture_output=True).stdout
+    subprocess.run(["wg", "setconf", TUNNEL, "/dev/stdin"], check=True, input=configuration)
+
+
 def be_patient(seconds):
     """Let the product wait so long for one thing and another, by the names of its settings."""
     for name, value in seconds.items():
@@ -145,7 +153,7 @@ def play(words):
     nbd.reconfigure = lambda _netlink, _index, sockets: driver("reconfigure", sockets).close()
     genl.GenericNetlink.group = lambda *_: 0
     keeper.Announcements = Announcements
-    wireguard.set_endpoint = set_endpoint
+    wireguard.set_endpoint, rtnl.Interfaces.begin_anew = set_endpoint, begin_anew
     release.flush = lambda disk: None
     attach.COMMAND_LINE = Path("/run/cmdline")
     clock.take_as_utc, clock.boottime = lambda: None, lambda: 0.0

@@ -2,6 +2,9 @@
 
 import pytest
 from nbd_kernel import Load
+from waiting import wait_for
+
+from stiefel_agent.protocol.session import TUNNEL
 
 KNOCK = """
 import socket, sys
@@ -49,6 +52,35 @@ def test_another_adapter_may_carry_the_link_from_now_on(bench, side):
     with Load(machines["desktop"].boots()) as load:
         bench.cable.unplug(machines[side])
         bench.cable.plug(machines[side], "usb0", up=False)
+        load.goes_on()
+
+
+@pytest.mark.fault("F34")
+def test_a_target_is_called_over_another_adapter_of_the_laptop_in_the_moment_it_is_there(bench):
+    never = 3600.0
+    patience = {"server.hearing.CALL_SECONDS": never, "server.hearing.SOON_SECONDS": never}
+    laptop, desktop = bench.laptop(patience=patience), bench.desktop()
+    with Load(desktop.boots()) as load:
+        bench.cable.unplug(laptop)
+        laptop.terminal.shows("the cable is out")
+        bench.cable.plug(laptop, "usb0", up=False)
+        load.goes_on()
+
+
+@pytest.mark.fault("F35")
+def test_a_laptop_that_calls_is_answered_by_an_interface_that_was_given_up_for_a_while(bench):
+    """Behind a switch the desktop's cable keeps its signal while the laptop's is out."""
+    never = 3600.0
+    patience = {"TRIED_SECONDS": never, "SILENT_SECONDS": 1.0, "PATIENCE": 1}
+    laptop, desktop = (
+        bench.laptop(),
+        bench.desktop(patience={f"target.keeper.{name}": patience[name] for name in patience}),
+    )
+    with Load(desktop.boots()) as load:
+        bench.cable.cut(laptop)
+        shown = ("ip", "-n", "stiefel", "link", "show", "dev", TUNNEL)
+        wait_for(lambda: "qdisc pfifo " in desktop.run(*shown), "the interface is given up")
+        bench.cable.join(laptop)
         load.goes_on()
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from stiefel_agent.errors import LinkFailed
 from stiefel_agent.machine import netdev, rtnl, sysfs
 from stiefel_agent.protocol.discovery import Address, Datagram
 from stiefel_agent.protocol.meeting import GROUP, PORT
@@ -66,16 +65,9 @@ def wired() -> list[Wired]:
     return found
 
 
-def _missing(interface: Wired) -> tuple[str, ...]:
-    """Return what ip(8) must be told so that an interface can be heard and answered; empty if it can."""
-    if not interface.up:
-        return ("link", "set", "dev", interface.name, "up")
-    if not interface.carrier or interface.address is not None:
-        return ()
-    with suppress(OSError):
-        _speak_ipv6(netdev.IPV6_CONF / interface.name)
-    address = f"{netdev.eui64_address(interface.mac)}/64"
-    return ("address", "replace", address, "dev", interface.name, "scope", "link", "nodad")
+def carried(interfaces: list[Wired]) -> bool:
+    """Say whether some cable leads somewhere."""
+    return any(one.carrier for one in interfaces)
 
 
 def make_reachable(*interfaces: Wired) -> None:
@@ -85,9 +77,19 @@ def make_reachable(*interfaces: Wired) -> None:
     there is none. Another link-local address disturbs nobody. An interface that is just being renamed or taken away
     comes back as a change.
     """
-    if missing := [words for interface in interfaces if (words := _missing(interface))]:
-        with suppress(LinkFailed, OSError):
-            netdev.ip_each(missing)
+    with suppress(OSError), rtnl.Interfaces() as kernel:
+        for interface in interfaces:
+            with suppress(OSError):
+                _make_reachable(kernel, interface)
+
+
+def _make_reachable(kernel: rtnl.Interfaces, interface: Wired) -> None:
+    if not interface.up:
+        kernel.set_up(interface.index)
+    elif interface.carrier and interface.address is None:
+        with suppress(OSError):
+            _speak_ipv6(netdev.IPV6_CONF / interface.name)
+        kernel.add_address(interface.index, netdev.eui64_address(interface.mac), 64)
 
 
 def _speak_ipv6(conf: Path) -> None:
@@ -107,10 +109,12 @@ def made_reachable(size: int = 0) -> list[Wired]:
     0: of the size that is set.
     """
     interfaces = wired()
-    if other := [one for one in interfaces if size and (one.mtu > size or not one.up)]:
-        with suppress(OSError), rtnl.Interfaces() as kernel:
-            for one in other:
+    with suppress(OSError), rtnl.Interfaces() as kernel:
+        for one in interfaces:
+            if size and (one.mtu > size or not one.up):
                 kernel.widen(one.index, size)
+            with suppress(OSError):  # it is gone
+                kernel.ask_often(one.index)
     make_reachable(*interfaces)
     return interfaces
 

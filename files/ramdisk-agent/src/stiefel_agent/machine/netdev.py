@@ -2,7 +2,6 @@
 
 import select
 import socket
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,19 +31,6 @@ def ip(*arguments: str) -> None:
     done = program.run("ip", *arguments)
     if done.returncode:
         raise LinkFailed(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
-
-
-def ip_each(commands: Sequence[Sequence[str]]) -> None:
-    """Run many commands of iproute2's ip in one process: starting one for each takes seconds where there are dozens.
-
-    One that fails does not hold up the others (ip(8), -force).
-
-    Raises:
-        LinkFailed: with what ip said of those that failed.
-    """
-    done = program.run("ip", "-force", "-batch", "-", text="".join(f"{' '.join(words)}\n" for words in commands))
-    if done.returncode:
-        raise LinkFailed(f"ip: {done.stderr.strip()}")
 
 
 def wg_setconf(interface: str, configuration: str) -> None:

@@ -1,6 +1,6 @@
 """Network interfaces by rtnetlink(7): the target's keeper has no disk to start `ip` from.
 
-Numbers: linux/rtnetlink.h, if_link.h, if_addr.h, pkt_sched.h.
+Numbers: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, pkt_sched.h.
 """
 
 import errno
@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from stiefel_agent.machine.netlink import (
+    NLA_F_NESTED,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -21,7 +22,7 @@ from stiefel_agent.machine.netlink import (
 from stiefel_agent.protocol.sizes import SIZES, USUAL
 
 NETLINK_ROUTE = 0
-RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_NEWQDISC, RTM_DELQDISC = (
+RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_NEWQDISC, RTM_DELQDISC, RTM_SETNEIGHTBL = (
     16,
     18,
     20,
@@ -29,6 +30,7 @@ RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_NEWQDISC, 
     24,
     36,
     37,
+    67,
 )
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER, IFLA_INFO_KIND = (
     1,
@@ -42,9 +44,12 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER
 IFLA_STATS64, IFLA_GSO_MAX_SEGS, IFLA_PARENT_DEV_NAME, IFLA_PARENT_DEV_BUS_NAME = 23, 40, 56, 57
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
 RTA_DST, RTA_OIF, TCA_KIND, TCA_OPTIONS = 1, 4, 1, 2
+NDTA_NAME, NDTA_PARMS, NDTPA_IFINDEX, NDTPA_RETRANS_TIME = 1, 6, 1, 5
 IFF_UP, ARPHRD_ETHER = 1, 1
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST = 254, 4, 0, 253, 1
 TC_H_ROOT = 0xFFFFFFFF
+SOLICIT_MS = 100
+"""How often a neighbour on the cable that does not answer is asked for; the kernel's own is 1000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,28 @@ class Interfaces(Netlink):
         header = struct.pack("=BBBBi", socket.AF_INET6, prefix, IFA_F_NODAD, scope, index)
         payload = header + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
         self.call(RTM_NEWADDR, payload, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
+
+    def ask_often(self, index: int) -> None:
+        """Ask for neighbours on an interface every SOLICIT_MS, three times, as before (RFC 4861, section 7.2.2).
+
+        Whoever asked in vain while the cable was out waits for its next question when it is back; and what waits with
+        it (a handshake's first message) goes out in the same instant as the other end's, and WireGuard answers neither.
+        """
+        parameters = attribute(NDTPA_IFINDEX, struct.pack("=I", index))
+        parameters += attribute(NDTPA_RETRANS_TIME, struct.pack("=Q", SOLICIT_MS))
+        table = attribute(NDTA_NAME, b"ndisc_cache\0") + attribute(NDTA_PARMS | NLA_F_NESTED, parameters)
+        self.call(RTM_SETNEIGHTBL, struct.pack("=Bxxx", socket.AF_INET6) + table)
+
+    def begin_anew(self, tunnel: int, address: str, peer_address: str) -> None:
+        """Take a WireGuard tunnel down and up, so that it begins a new handshake at once, with the endpoint it has.
+
+        It forgets its keys and when it last began one (wireguard/device.c, wg_stop), which it does every 5 s at most
+        (REKEY_TIMEOUT), heard or not. The kernel takes address and route away with it; connections stay.
+        """
+        self.set_down(tunnel)
+        self.set_up(tunnel)
+        self.add_address(tunnel, address, 128)
+        self.add_route(tunnel, peer_address)
 
     def add_route(self, index: int, destination: str) -> None:
         """Reach one IPv6 address by an interface."""

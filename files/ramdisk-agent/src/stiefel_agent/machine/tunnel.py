@@ -6,9 +6,10 @@ import base64
 import socket
 
 from stiefel_agent.errors import TunnelFailed
-from stiefel_agent.machine import netdev, program, rtnl
+from stiefel_agent.machine import genl, netdev, program, rtnl, wireguard
 from stiefel_agent.protocol.session import TUNNEL
 from stiefel_agent.protocol.sizes import USUAL, tunnel_mtu
+from stiefel_agent.protocol.supply import PORT as EAR
 
 PORT = 61572
 """UDP port that the server's end listens on."""
@@ -17,8 +18,6 @@ CLIENT_ADDRESS = "fd73:7469:6566:656c::2"
 """Addresses inside the tunnel: unique local (RFC 4193), the prefix spells "stiefel"."""
 KEY_SECONDS = 5.0
 """Drawing a key and its public half is arithmetic: it waits for nobody."""
-_DISCARD = 9
-"""A UDP port at which nobody listens (RFC 863): the packet that carries the datagram is what counts."""
 KEEPALIVE_SECONDS = 10
 """How often each end is heard although it has nothing to say. Both ends: when one clock is set back, WireGuard takes no
 handshake of that end until its time has come again (its TAI64N stamps must grow), so the other one has to begin it."""
@@ -93,23 +92,27 @@ def put_back(address: str, peer_address: str) -> bool:
     return True
 
 
-def call(peer: str, address: str) -> None:
-    """Send the peer a word by way of this link-local address (`fe80::1%eth0`): from there on it answers where we are.
+def call(peer: str, address: str, *, anew: bool) -> None:
+    """Send the target a word by way of this link-local address (`fe80::1%eth0`): from there on it answers where we are.
 
-    WireGuard follows a peer that speaks from another address, and each end only knows where the other one was last.
+    WireGuard follows a peer that speaks from another address, and each end only knows where the other one was last. The
+    word wakes the target's keeper, which hears it as it hears of the laptop's power; an empty one says nothing of that.
+    `anew`: the keys may be too old to send it with.
 
     Raises:
-        TunnelFailed: with what wg said; OSError: the tunnel cannot send.
+        OSError: the interface or the tunnel is gone, or cannot send.
     """
     ends = dict(line.split("\t") for line in program.run("wg", "show", TUNNEL, "endpoints").stdout.splitlines())
     port = ends.get(peer, "").rpartition(":")[2]
     if not port.isdigit():
         return  # it has never been heard
-    done = program.run("wg", "set", TUNNEL, "peer", peer, "endpoint", f"[{address}]:{port}")
-    if done.returncode:
-        raise TunnelFailed(f"wg set {TUNNEL}: {done.stderr.strip()}")
+    with genl.GenericNetlink() as netlink:
+        wireguard.set_endpoint(netlink, TUNNEL, peer, netdev.socket_address(address, int(port)))
+    if anew:
+        with rtnl.Interfaces() as interfaces:
+            interfaces.begin_anew(socket.if_nametoindex(TUNNEL), SERVER_ADDRESS, CLIENT_ADDRESS)
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as word:
-        word.sendto(b"", (CLIENT_ADDRESS, _DISCARD))
+        word.sendto(b"", (CLIENT_ADDRESS, EAR))
 
 
 def hold_back(held: bool) -> None:

@@ -11,6 +11,9 @@ WG_CMD_SET_DEVICE = 1
 WGDEVICE_A_IFNAME, WGDEVICE_A_PEERS = 2, 8
 WGPEER_A_PUBLIC_KEY, WGPEER_A_FLAGS, WGPEER_A_ENDPOINT = 1, 3, 4
 WGPEER_F_UPDATE_ONLY = 1 << 2
+STALE_SECONDS = 45.0
+"""After so long without a word from the other end its keys may be too old. They are renewed when they are 120 s old and
+refused when they are 180 s old (wireguard/messages.h), and it takes up to 13 s to notice a silence."""
 
 
 def endpoint_attributes(interface: str, peer: str, endpoint: tuple[str, int, int, int]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from stiefel_agent.face.console import event
+from stiefel_agent.machine.link import Wired, carried
 from stiefel_agent.protocol.sizes import USUAL
 from stiefel_agent.server import export
 from stiefel_agent.server.errands import Errands
@@ -37,10 +38,10 @@ class Guard:
         """Return for how many seconds nothing of the target has come in, as far as was looked."""
         return self._hearing.silent()
 
-    def link_changed(self, *, carrier: bool) -> None:
-        """Take note that an adapter or cable has come or gone."""
-        self._hearing.link_changed()
-        self._carrier = carrier
+    def link_changed(self, interfaces: list[Wired]) -> None:
+        """Take note that an adapter or cable has come or gone; `interfaces`: what there is now."""
+        self._hearing.link_changed(interfaces)
+        self._carrier = carried(interfaces)
 
     def look(self, held: Session, now: float) -> bool:
         """Look, and show how it goes; False if no nbdkit runs. `now` is monotonic, in seconds."""

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from stiefel_agent.errors import StiefelError
 from stiefel_agent.face.console import say
-from stiefel_agent.machine import firewall, link, tunnel
+from stiefel_agent.machine import firewall, tunnel, wireguard
+from stiefel_agent.machine.link import Wired
 from stiefel_agent.server.errands import Errands
 from stiefel_agent.server.sessions import Session
 
 LOOK_SECONDS = 1.0
 CALL_QUIET_SECONDS = 12.0
 """A keepalive has not come: the target may be behind another adapter now."""
-CALL_SECONDS = 3.0
+CALL_SECONDS, SOON_SECONDS = 3.0, 1.0
+"""How often it is called then; and when an adapter or a cable is new, for a switch lets nothing through at first."""
+FLICKER_SECONDS = 0.5
+"""How often at most a target is called for an adapter that comes and goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,16 @@ class Hearing:
         self._heard_at = self._looked_at = self._look_at = 0.0
         self._began = self._after = 0.0
         """When the last look began; after what time it was that the target was heard last, for certain."""
-        self._changed_at = self._call_at = 0.0
+        self._changed_at = self._called_at = self._call_at = 0.0
+        self._ways: list[int] = []
+        """The wired interfaces by which a target can be called, by index, the newest first."""
         self._turn = 0
+        self._missing = False
+        """The last look has found nothing of the target when there should have been something."""
 
     def begin(self, held: Session) -> None:
         """Hear a session's target from now on, and count its silence."""
-        self._held, self._bytes, self.moved = held, None, None
+        self._held, self._bytes, self.moved, self._missing = held, None, None, False
         self._heard_at = self._looked_at = self._began = self._after = time.monotonic()
         self._look_at = 0.0
 
@@ -62,10 +70,19 @@ class Hearing:
             held = self._held
             self._looks.send(self._look, lambda heard: self._looked(held, heard, now))
 
-    def link_changed(self) -> None:
-        """An adapter has come or gone: the target may have to learn where the laptop is now."""
+    def link_changed(self, interfaces: list[Wired]) -> None:
+        """Hear what interfaces there are now: the target may have to learn where the laptop is."""
+        usable = [one.index for one in interfaces if one.carrier and one.address]
+        if set(usable) == set(self._ways):  # it was the tunnel, or something that is no way yet
+            return
+        new = [index for index in usable if index not in self._ways]
+        self._ways = new + [index for index in self._ways if index in usable]
         self._changed_at = time.monotonic()
         self._look_at = 0.0
+        if new:
+            self._turn, self._call_at = 0, self._called_at + FLICKER_SECONDS
+            if self._missing and self._held:
+                self._call(self._held, self._changed_at)
 
     def _look(self) -> Heard:
         moved = tunnel.transferred() if self._encrypted else None
@@ -83,26 +100,29 @@ class Hearing:
         self._bytes, self.moved = heard.received, heard.moved
         if grown and before < self._changed_at:  # maybe it spoke before the change, and has not since
             self._look_at = 0.0
-        elif self.silent() >= CALL_QUIET_SECONDS or self._changed_at > self._after:
-            self._missed(held, now)
+        self._missing = not grown and (self.silent() >= CALL_QUIET_SECONDS or self._changed_at > self._after)
+        if self._missing:
+            self._call(held, now)
 
-    def _missed(self, held: Session, now: float) -> None:
-        """Call the target, unless that was done a moment ago."""
-        if self._encrypted and now >= self._call_at:
-            self._call_at = now + CALL_SECONDS
-            self._looks.send(lambda: self._call(held), lambda _: None)
-
-    def _call(self, held: Session) -> None:
-        """Call the target on one wired interface after the other: any may be its cable now."""
-        usable = [one.name for one in link.wired() if one.carrier and one.address]
-        if not usable:
+    def _call(self, held: Session, now: float) -> None:
+        """Call the target on one wired interface after the other, for any may be its cable now."""
+        if not self._encrypted or not self._ways or now < self._call_at:
             return
+        fresh = now - self._changed_at
+        self._called_at, self._call_at = now, now + min(CALL_SECONDS, max(SOON_SECONDS, fresh))
+        way = f"{bare(held.source)}%{self._ways[self._turn % len(self._ways)]}"
         self._turn += 1
-        try:
-            way = f"{bare(held.source)}%{usable[self._turn % len(usable)]}"
-            tunnel.call(tunnel.encode(held.facts.wireguard_public_key), way)
-        except (StiefelError, OSError) as error:
-            say(f"the target could not be called: {error}")
+        # Where nothing has changed here, it is the target's turn to begin: see keeper.HANDSHAKES.
+        anew = fresh < CALL_SECONDS and self.silent() > wireguard.STALE_SECONDS
+        self._looks.send(lambda: call(held, way, anew=anew), lambda _: None)
+
+
+def call(held: Session, way: str, *, anew: bool) -> None:
+    """Call a target by this way, see tunnel.call()."""
+    try:
+        tunnel.call(tunnel.encode(held.facts.wireguard_public_key), way, anew=anew)
+    except (StiefelError, OSError) as error:
+        say(f"the target could not be called: {error}")
 
 
 def bare(address: str) -> str:

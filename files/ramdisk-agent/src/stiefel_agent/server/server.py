@@ -115,14 +115,14 @@ class Server:
         interfaces = link.made_reachable(self._settings.mtu)
         if serving:
             self._way.put_back()
-            self._way.hold_back(not carried(interfaces))
+            self._way.hold_back(not link.carried(interfaces))
         return interfaces
 
     def _tend(self, interfaces: list[link.Wired]) -> None:
         """Call on what is new, and show what there is."""
         self._interfaces = interfaces
         self._wire.follow(interfaces)
-        self._acts.guard.link_changed(carrier=carried(interfaces))
+        self._acts.guard.link_changed(interfaces)
         self._show_links()
         if self._changed:
             self._links_changed()
@@ -161,11 +161,6 @@ class Server:
     def _advise(self) -> None:
         session = self._acts.session
         self._page.advise(self._acts.state, session.facts.desktop if session else "", sure=self._person.sure)
-
-
-def carried(interfaces: list[link.Wired]) -> bool:
-    """Say whether some cable leads somewhere."""
-    return any(one.carrier for one in interfaces)
 
 
 def wait_for_disk(path: str) -> None:

@@ -135,6 +135,7 @@ class Cable:
     def _switch_on(self, link: Interface) -> None:
         """Switch the interface on, with the session's own address: without encryption the laptop lets in no other."""
         self.inner.set_up(link.index)
+        self.inner.ask_often(link.index)
         self.inner.add_address(link.index, netdev.eui64_address(self._session.mac), 64)
 
     def shake(self, link: Interface) -> None:

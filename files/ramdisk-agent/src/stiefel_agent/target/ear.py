@@ -23,6 +23,8 @@ class Ear:
     """
 
     def __init__(self, session: Session) -> None:
+        self.supply: Supply | None = None
+        """The newest word on the laptop's power."""
         self._from = None if session.wireguard else session.server
         self._socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         if session.wireguard:
@@ -33,16 +35,17 @@ class Ear:
         """Return the file descriptor, for select."""
         return self._socket.fileno()
 
-    def heard(self) -> Supply | None:
-        """Take what has come in, and return the newest word that is one; None: there was none."""
-        newest = None
+    def hears(self) -> bool:
+        """Take what has come in; say whether the laptop has spoken, be it of its power or just to be heard."""
+        spoken = False
         with suppress(OSError):
             while True:
                 data, source = self._socket.recvfrom(SIZE + 1)
                 if self._from in (None, source[0].partition("%")[0]):
+                    spoken = True
                     with suppress(MessageError):
-                        newest = decode(data)
-        return newest
+                        self.supply = decode(data)
+        return spoken
 
 
 def power(supply: Supply) -> Power:

@@ -15,17 +15,18 @@ import time
 from collections.abc import Callable, Iterator
 
 from stiefel_agent.errors import StiefelError
-from stiefel_agent.machine import halting, netdev, storage_daemon, wireguard
+from stiefel_agent.machine import halting, netdev, storage_daemon
 from stiefel_agent.machine.genl import Announcements, GenericNetlink
 from stiefel_agent.machine.losses import WORDS, Losses
 from stiefel_agent.machine.rebind import Rebinding
 from stiefel_agent.machine.rtnl import Interface
-from stiefel_agent.protocol.session import KEEPER, TUNNEL, Session
+from stiefel_agent.protocol.session import KEEPER, Session
 from stiefel_agent.protocol.sizes import words
 from stiefel_agent.protocol.supply import Level, Supply
 from stiefel_agent.target import ear, nbd
 from stiefel_agent.target.asking import Asking
 from stiefel_agent.target.cable import Cable, answers
+from stiefel_agent.target.conduit import Conduit
 from stiefel_agent.target.links import OVER, Act, Event, State, after
 from stiefel_agent.target.notes import Notebook
 from stiefel_agent.target.running import Running
@@ -34,8 +35,9 @@ from stiefel_agent.target.voice import Voice
 NAME = "stiefel-keeper"
 TICK_SECONDS = 1.0
 """How often at most it asks and dials."""
-ANSWER_SECONDS = 1.5
-"""A first packet that is lost is sent again after 1 s; asking anew is quicker than TCP's own third try after 3 s."""
+ANSWER_SECONDS, SOON_SECONDS = 1.5, 0.5
+"""A first packet that is lost is sent again after 1 s; asking anew is quicker than TCP's own third try after 3 s. The
+first question has less time, the second a little more: a laptop that is just back answers at once or not at all."""
 DIAL_SECONDS = 3.0
 """How long one connection may take to be made and agreed upon."""
 PATIENCE = 6
@@ -46,8 +48,9 @@ SILENT_SECONDS = 12.0
 """How long nothing may come in by a cable with a carrier: the laptop keeps the tunnel alive every 10 s."""
 REBIND_SECONDS = 300.0
 """How often at most one device is taken from its driver: nobody may be there for hours."""
-HANDSHAKE_SECONDS = 100.0
-"""After a longer cut the tunnel begins anew: its keys are old (120 s to 180 s), and it asks every 5 s only."""
+HANDSHAKES = 3
+"""How often in a row a tunnel whose keys are old begins anew, before it is left to WireGuard, which asks every 5 s. Two
+ends that begin at the same moment do not understand each other; so it is the end whose cable is back that begins."""
 ASK_SECONDS = 5.0
 """How often it asks whether the session is over while all seems well: a laptop behind a switch dies without a sign."""
 RESTART_SECONDS = 60.0
@@ -130,7 +133,7 @@ class Keeper:
         self._supply: Supply | None = None
         self.state = State.WELL
         self._since = time.monotonic()
-        self._said_at = self._ticked = self._asked_at = 0.0
+        self._said_at = self._ticked = self._asked_at = self._called_at = 0.0
         self._in_vain = 0
         self._countdown = list(COUNTDOWN)
         self._known = {one.index for one in way.candidates()}
@@ -140,9 +143,9 @@ class Keeper:
         self._losses, self._spared = Losses(), 0
         self._received, self._received_at = (0, 0), time.monotonic()
         self._newcomer: Interface | None = None
-        self._index = link.index if (link := way.link()) else 0
+        self._conduit = Conduit(session, way)
         self._do: dict[Act, Callable[[], Event | None]] = {
-            Act.HOLD_BACK: self._hold_back,
+            Act.HOLD_BACK: self._conduit.hold_back,
             Act.LET_GO: self._let_go,
             Act.PLUG_OVER: self._plug_over,
             Act.SHAKE: self._shake,
@@ -183,11 +186,15 @@ class Keeper:
                 yield Event.CONNECTION_LOST
         if self._asking.heard():
             yield Event.OVER
+        if called := self._ear.hears():
+            self._called_at = time.monotonic()
         link = self._way.link()
         self._ask(link)
         carried = bool(link and link.up and link.carrier)
         if not carried:
             yield Event.CARRIER_LOST
+        elif called:
+            yield Event.CALLED
         elif link and not self._lately(link):
             yield Event.CARRIER
         if link and self._silent(link):
@@ -238,8 +245,8 @@ class Keeper:
         self._since, self._said_at, self._in_vain = now, 0.0, 0
 
     def _listen(self) -> None:
-        """Hear what the laptop says of its power: note it, say what is new, end this system when asked to."""
-        supply, before = self._ear.heard(), self._supply
+        """Heed what the laptop says of its power: note it, say what is new, end this system when asked to."""
+        supply, before = self._ear.supply, self._supply
         if supply is None or supply == before:
             return
         self._supply = supply
@@ -330,32 +337,12 @@ class Keeper:
         self._newcomer = next((one for one in found if one.up and one.carrier), None)
         return self._newcomer
 
-    def _tunnel(self) -> int:
-        """Return the tunnel's index; 0 without encryption, where connections are on the cable itself."""
-        tunnel = self._way.inner.find(TUNNEL) if self._session.wireguard else None
-        return tunnel.index if tunnel else 0
-
-    def _hold_back(self) -> None:
-        if tunnel := self._tunnel():
-            self._way.inner.hold_back(tunnel)
+    def _quiet(self) -> float:
+        """Return for how long the laptop has not been reached, and has not called either."""
+        return 0.0 if self.state is State.WELL else time.monotonic() - max(self._since, self._called_at)
 
     def _let_go(self) -> None:
-        """Send again. A tunnel whose cable is another one, or that has slept for long, begins with a new handshake."""
-        wire, inner, link = self._session.wireguard, self._way.inner, self._way.link()
-        tunnel = self._tunnel()
-        if not (wire and link and tunnel):
-            return
-        if link.index != self._index:
-            with GenericNetlink() as netlink:
-                server = (self._session.server, wire.port, 0, link.index)
-                wireguard.set_endpoint(netlink, TUNNEL, wire.peer_public_key, server)
-            self._index = link.index
-        if time.monotonic() - self._since > HANDSHAKE_SECONDS:
-            inner.set_down(tunnel)
-            inner.set_up(tunnel)
-            inner.add_address(tunnel, wire.address, 128)
-            inner.add_route(tunnel, wire.peer_address)
-        inner.let_go(tunnel)
+        self._conduit.let_go(self._quiet())
 
     def _plug_over(self) -> None:
         """Let the newcomer be the cable; the one before it goes back outside."""
@@ -384,11 +371,13 @@ class Keeper:
         self._voice.tell("nothing comes through the network adapter though its cable has a signal: it is started anew")
 
     def _prove(self) -> Event:
-        if answers(self._session, ANSWER_SECONDS):
+        if answers(self._session, min(ANSWER_SECONDS, SOON_SECONDS * (1 + self._in_vain))):
             self._in_vain = 0
             self._shaken.clear()
             return Event.ANSWERED
         event, link = self._nobody(), self._way.link()
+        if self._in_vain in range(1, HANDSHAKES):
+            self._conduit.begin_anew(self._quiet())
         again = event is Event.NOBODY and link and link.index in self._shaken
         return Event.NOBODY_AGAIN if again else event
 

@@ -48,6 +48,8 @@ class Event(StrEnum):
     """Unanswered several times in a row."""
     NOBODY_AGAIN = "nobody again"
     """The same, on an interface that was taken down and up for it."""
+    CALLED = "called"
+    """The laptop has spoken through the tunnel."""
     SILENT = "silent"
     """Nothing has come in for a while, though the cable has a carrier."""
     CONNECTED = "connected"
@@ -92,7 +94,9 @@ TABLE: Mapping[tuple[State, Event], Step] = {
     (State.WELL, Event.UNANSWERED): Step(State.PROVING),
     (State.CUT, Event.CARRIER): Step(State.PROVING, (Act.LET_GO, Act.PROVE)),
     (State.CUT, Event.NEWCOMER): Step(State.PROVING, (Act.PLUG_OVER, Act.LET_GO, Act.PROVE)),
+    (State.CUT, Event.CALLED): Step(State.PROVING, (Act.LET_GO, Act.PROVE)),
     (State.PROVING, Event.CARRIER_LOST): Step(State.CUT, (Act.HOLD_BACK,)),
+    (State.PROVING, Event.CALLED): Step(State.PROVING, (Act.PROVE,)),
     (State.PROVING, Event.TICK): Step(State.PROVING, (Act.PROVE,)),
     (State.PROVING, Event.ANSWERED): Step(State.DIALLING, (Act.DIAL,)),
     (State.PROVING, Event.NOBODY): Step(State.CUT, (Act.HOLD_BACK, Act.SHAKE)),
