@@ -8,8 +8,9 @@ import pytest
 from nbd_kernel import Load
 from waiting import wait_for
 
+from stiefel_agent.machine.rtnl import SOLICIT_MS
 from stiefel_agent.machine.tunnel import CLIENT_ADDRESS
-from stiefel_agent.protocol.session import TUNNEL
+from stiefel_agent.protocol.session import LINK, TUNNEL
 
 
 @pytest.mark.fault("F4", "F35")
@@ -29,6 +30,16 @@ def test_the_laptop_keeps_the_tunnel_alive_too(bench):
     desktop.boots()
     _peer, interval = laptop.run("wg", "show", TUNNEL, "persistent-keepalive").split()
     assert interval != "off"
+
+
+@pytest.mark.fault("F35")
+def test_both_ends_ask_for_the_others_address_often(bench):
+    """Else both of them wait for it up to a second after the cable is back, and then begin at the same moment."""
+    laptop, desktop = bench.laptop(), bench.desktop()
+    desktop.boots()
+    for machine, enter, cable in ((laptop, (), "eth0"), (desktop, ("ip", "netns", "exec", "stiefel"), LINK)):
+        shown = machine.run(*enter, "sysctl", "-n", f"net.ipv6.neigh.{cable}.retrans_time_ms")
+        assert int(shown) == SOLICIT_MS
 
 
 @pytest.mark.fault("F37")
