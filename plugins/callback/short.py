@@ -218,9 +218,11 @@ class Account:
     def _line(self, name: str, steps: list[Step]) -> None:
         changed = dict.fromkeys(host for step in steps for host in step.changed)
         where = ", ".join(host for host in changed if host != "localhost")
-        seconds = sum(step.seconds for step in steps)
-        line = f"{seconds:5.0f} s  {self.word if changed else '':8} {name}{f' ({where})' if where else ''}"
-        self._show(line, constants.COLOR_CHANGED if changed else None)
+        head = self._head(sum(step.seconds for step in steps), self.word if changed else "")
+        self._show(f"{head} {name}{f' ({where})' if where else ''}", constants.COLOR_CHANGED if changed else None)
+
+    def _head(self, seconds: float, word: str) -> str:
+        return f"{seconds:5.0f} s  {word:8}"
 
 
 class Forecast(Account):
@@ -229,7 +231,7 @@ class Forecast(Account):
     word = "would change"
 
     def add(self, step: Step) -> None:
-        """Keep a step that would change something; how long looking took tells nothing."""
+        """Keep a step that would change something."""
         self._quick += [step] if step.changed else []
 
     def add_item(self, step: Step, item: Step) -> None:
@@ -246,6 +248,10 @@ class Forecast(Account):
         for role, steps in roles.items():
             names = "; ".join(dict.fromkeys(step.name for step in steps))
             self._line(f"{role}: {names}" if role else names, steps)
+
+    def _head(self, seconds: float, word: str) -> str:
+        """Leave the seconds out: they would be taken for those of the change, and are those of the look."""
+        return word
 
 
 class CallbackModule(Default):  # type: ignore[misc]

@@ -40,7 +40,8 @@ RULES = {
 
 def load(path: Path) -> dict[str, Any]:
     """Return what a YAML file holds."""
-    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    # Each laptop's worker reads them anew; libyaml does it in a tenth of the time.
+    document: dict[str, Any] = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return document
 
 
