@@ -129,10 +129,21 @@ def test_keys_are_made_anew_where_they_may_be_too_old_and_only_by_the_side_whose
     for _ in range(3):
         laptop.goes_on(1)
     laptop.hearing.link_changed([ETH0])
+    laptop.goes_on(0.1)
     assert (len(laptop.called), len(laptop.anew)) == (2, 1)
     for _ in range(60):
         laptop.goes_on(1)
     assert (len(laptop.called) > 60 / CALL_SECONDS, len(laptop.anew)) == (True, 3)
+
+
+def test_a_target_that_has_begun_anew_itself_keeps_its_new_keys(laptop):
+    laptop.hearing.link_changed([])
+    for _ in range(int(STALE_SECONDS) + 5):
+        laptop.goes_on(1)
+    laptop.hearing.link_changed([ETH0])
+    for _ in range(3):
+        laptop.goes_on(0.1, received=148)
+    assert not laptop.anew
 
 
 def test_a_target_that_goes_on_speaking_after_a_change_of_the_links_is_left_alone(laptop):

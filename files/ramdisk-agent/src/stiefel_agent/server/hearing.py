@@ -81,7 +81,8 @@ class Hearing:
         self._look_at = 0.0
         if new:
             self._turn, self._call_at = 0, self._called_at + FLICKER_SECONDS
-            if self._missing and self._held:
+            # With old keys it looks first: where the cable has no other end than the target, that has begun anew, too.
+            if self._held and self._missing and self.silent() <= wireguard.STALE_SECONDS:
                 self._call(self._held, self._changed_at)
 
     def _look(self) -> Heard:
@@ -113,7 +114,7 @@ class Hearing:
         way = f"{bare(held.source)}%{self._ways[self._turn % len(self._ways)]}"
         self._turn += 1
         # Where nothing has changed here, it is the target's turn to begin: see keeper.HANDSHAKES.
-        anew = fresh < CALL_SECONDS and self.silent() > wireguard.STALE_SECONDS
+        anew = fresh < CALL_SECONDS + LOOK_SECONDS and self.silent() > wireguard.STALE_SECONDS
         self._looks.send(lambda: call(held, way, anew=anew), lambda _: None)
 
 
