@@ -33,7 +33,7 @@ REFUSALS = {
     10: "it wants extended headers",
 }
 """The protocol document's NBD_REP_ERR_ numbers that no further try will change."""
-INFO_EXPORT, INFO_BLOCK_SIZE = 0, 3
+INFO_EXPORT = 0
 MAX_REPLY = 4096
 """Bytes of one reply's payload: an export name or an error message has no reason to be longer."""
 
@@ -65,11 +65,14 @@ SOCK_ITEM, SOCK_FD = 1, 1
 
 @dataclass(frozen=True)
 class Export:
-    """What the server said of the disk: size in bytes, transmission flags, smallest block in bytes."""
+    """What the server said of the disk: size in bytes, transmission flags.
+
+    Block sizes are not asked for. What nbdkit names the smallest one is what the disk prefers (BLKIOMIN), which is 4096
+    bytes on most disks with sectors of 512; the sector's size comes from the laptop, in the session.
+    """
 
     size: int
     flags: int
-    minimum_block: int = 1
 
 
 def _receive(connection: socket.socket, count: int) -> bytes:
@@ -83,9 +86,9 @@ def _receive(connection: socket.socket, count: int) -> bytes:
 
 
 def go_option(export: str) -> bytes:
-    """Return the message that asks for an export by name, and for its block sizes."""
+    """Return the message that asks for an export by name, and for nothing else of it."""
     name = export.encode()
-    data = struct.pack(">I", len(name)) + name + struct.pack(">HH", 1, INFO_BLOCK_SIZE)
+    data = struct.pack(">I", len(name)) + name + struct.pack(">H", 0)
     return OPTION_MAGIC + struct.pack(">II", OPT_GO, len(data)) + data
 
 
@@ -132,16 +135,13 @@ def negotiate(connection: socket.socket, export: str) -> Export:
     client_flags = flags & (FIXED_NEWSTYLE | NO_ZEROES)
     connection.sendall(struct.pack(">I", client_flags) + go_option(export))
     size = transmission_flags = None
-    minimum = 1
     for payload in _replies(connection):
         kind = int.from_bytes(payload[:2])
         if kind == INFO_EXPORT and len(payload) == 12:
             size, transmission_flags = struct.unpack(">QH", payload[2:])
-        elif kind == INFO_BLOCK_SIZE and len(payload) == 14:
-            minimum = int.from_bytes(payload[2:6])
     if size is None or transmission_flags is None:
         raise DiskRefused("the laptop did not say how large the disk is")
-    return Export(size, transmission_flags, minimum)
+    return Export(size, transmission_flags)
 
 
 def dial(
@@ -196,15 +196,13 @@ def dial_all(host: str, port: int, export: str, segment: int, count: int) -> tup
 
 
 def check(offered: Export, block_size: int) -> None:
-    """Refuse a disk that would not be a disk: wrong sector size, read-only, or without flush.
+    """Refuse a disk that would not be a disk: no whole number of sectors, read-only, or without flush.
 
     Raises:
         DiskRefused: with what is wrong.
     """
     if offered.size <= 0 or offered.size % block_size:
         raise DiskRefused(f"{offered.size} bytes are not a whole number of {block_size}-byte sectors")
-    if offered.minimum_block > block_size:
-        raise DiskRefused(f"its blocks have {offered.minimum_block} bytes, its sectors {block_size}")
     if offered.flags & FLAG_READ_ONLY:
         raise DiskRefused("it is read-only")
     if not offered.flags & FLAG_SEND_FLUSH:
