@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from stiefel_agent.laptop.tables import Crypt, Mount, crypttab, fstab
 from stiefel_agent.machine.storage import Device, Storage, by_content, lasting_name
@@ -16,6 +17,18 @@ _SERIALS = ("/dev/disk/by-id/",)
 """Names that no other disk has: on a desktop they lead nowhere, and never to a disk of the desktop."""
 
 
+class _End(NamedTuple):
+    """What becomes of a target that waits in vain."""
+
+    words: str
+    elsewhere: Callable[[str], Found]
+    """What it means for the laptop that it waits for another disk, which no desktop will ever have."""
+
+
+_LATE = _End("start a minute and a half late", mend)
+_EMERGENCY = _End("end in emergency mode", impossible)
+
+
 def tables(laptop: Laptop) -> Iterator[Found]:
     """Look at both tables."""
     crypts = crypttab(laptop.crypttab)
@@ -24,7 +37,7 @@ def tables(laptop: Laptop) -> Iterator[Found]:
             yield from _fresh(laptop, crypt)
         elif crypt.needed:
             named = f"/etc/crypttab, line {crypt.line} names {crypt.source}"
-            yield from _judged(laptop, crypt.source, named, "start a minute and a half late")
+            yield from _judged(laptop, crypt.source, named, _LATE)
             yield from _key(laptop, crypt)
     for mount in fstab(laptop.fstab):
         if mount.needed and mount.source.startswith(("/dev/", *_TAGS)) and "loop" not in mount.options:
@@ -34,7 +47,7 @@ def tables(laptop: Laptop) -> Iterator[Found]:
             named = f"{place} names {mount.source}" + (
                 f" (in /etc/crypttab {source})" if source != mount.source else ""
             )
-            yield from _judged(laptop, source, named, "end in emergency mode", more)
+            yield from _judged(laptop, source, named, _EMERGENCY, more)
 
 
 def _opened(storage: Storage, crypts: list[Crypt], mount: Mount) -> str:
@@ -43,23 +56,23 @@ def _opened(storage: Storage, crypts: list[Crypt], mount: Mount) -> str:
     return mount.source if storage.found(mount.source) else sources.get(mount.source, mount.source)
 
 
-def _judged(laptop: Laptop, name: str, named: str, end: str, more: str = "") -> Iterator[Found]:
+def _judged(laptop: Laptop, name: str, named: str, end: _End, more: str = "") -> Iterator[Found]:
     """Judge a device that a boot waits for: by where it lies, and then by its name."""
     if not name.startswith(("/dev/", *_TAGS)):
         return  # a file, which comes with the file system that it is in
     disk, found = exported(laptop), laptop.storage.found(name)
     if not found:
         yield mend(
-            f"{named}, which is not there now: a target would wait for it, and {end}. If it is not always "
+            f"{named}, which is not there now: a target would wait for it, and {end.words}. If it is not always "
             "there, add the option nofail; if it is gone for good, drop the entry."
         )
         return
     elsewhere = [path for path in laptop.storage.disks(found) if path != disk]
     if disk and elsewhere:
-        yield mend(
+        yield end.elsewhere(
             f"{named}, which is on {' and '.join(elsewhere)}. Only {disk} goes to a desktop: a target "
-            f"would wait for the other, and {end}. Add the option nofail: the laptop uses it as ever, and a target "
-            f"goes on without.{more}"
+            f"would wait for the other, and {end.words}. Add the option nofail: the laptop uses it as ever, and a "
+            f"target goes on without.{more}"
         )
     elif not by_content(name, found[0]):
         yield mend(f"{named}, which has another name on a desktop. {_write(found[0])}")
