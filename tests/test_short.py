@@ -141,6 +141,8 @@ def test_a_command_that_fails_is_told_by_its_last_words() -> None:
     failed = {"msg": "non-zero return code", "stderr_lines": ["warning: old", "E: no such package"]}
     assert list(sentences(failed)) == ["E: no such package"]
     assert list(sentences({"results": [{"msg": "fine"}, {"failed": True, "msg": "full"}]})) == ["full"]
+    offline = "'apt-get -y' failed: E: Failed to fetch x.deb  Could not connect\nE: Unable to fetch some archives\n"
+    assert list(sentences({"msg": offline})) == ["Failed to fetch x.deb  Could not connect"]
 
 
 def test_a_terminal_sees_the_step_at_hand(tmp_path: Path) -> None:

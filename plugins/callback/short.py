@@ -166,6 +166,8 @@ def sentences(result: dict[str, Any]) -> Iterator[str]:
         said = item.get("stderr_lines") or item.get("stdout_lines") or []
         if said and (not msg or "non-zero return code" in msg):
             msg = said[-1].strip()
+        if "\n" in msg and (complaint := re.search(r"\bE: (.+)", msg)):  # apt's; the log has all of it
+            msg = complaint[1].strip()
         yield msg or "no reason was given"
 
 
