@@ -445,7 +445,7 @@ def _storage(spec: Spec, first: str) -> list[str]:
 
 def _on_bus(hardware: Hardware, number: int) -> list[str]:
     """The device for the laptop's disk 0 or 1; it boots from the first."""
-    # Real ones have blocks of 4096 bytes, whatever their sectors are.
+    # Real ones have blocks of 4096 bytes, whatever their sectors are. QEMU's NVMe (7.2) does not tell the kernel of it.
     size = f"logical_block_size={hardware.sector_bytes},physical_block_size=4096"
     words = {
         Bus.NVME: f"nvme,drive=disk{number},serial=STIEFEL-LAB-{number + 1},{size}",
