@@ -14,6 +14,10 @@ STATUS = re.compile(r"(?:dl|pm)status:[^:]*:([\d.]+):(.*)")
 BAR = 20
 SAID_LINES = 10
 """Of what apt said, when it fails."""
+STATUS_FD = 3
+"""Where apt writes it. apt closes this for packages' scripts: with the standard output they fail at their first word."""
+BEGIN = f'exec apt-get "$@" {STATUS_FD}>&1'
+"""By a shell, for sudo lets nothing but the standard three through."""
 
 
 def missing(wanted: Iterable[str]) -> list[str]:
@@ -40,10 +44,20 @@ def show(text: str) -> None:
         print(f"\r\x1b[K{text[:width]}", end="", flush=True)
 
 
+def cause(said: list[str]) -> list[str]:
+    """Return those lines of apt's that tell why it failed: the last, or those before dpkg gives a first package up.
+
+    The packages that depend on that one are given up after it, each in a few lines.
+    """
+    given_up = (number for number, line in enumerate(said) if line.startswith("dpkg: error processing"))
+    end = next(given_up, len(said)) + 2  # its second line has the reason
+    return said[:end][-SAID_LINES:]
+
+
 def apt(*words: str) -> bool:
     """Run apt-get as root and say whether it went well; what it says is shown only if it did not."""
     sudo = () if os.geteuid() == 0 else ("sudo",)
-    quiet = ("apt-get", "-q", "-o", "APT::Status-Fd=1", "-o", "Dpkg::Use-Pty=0")
+    quiet = ("sh", "-c", BEGIN, "apt-get", "-q", "-o", f"APT::Status-Fd={STATUS_FD}", "-o", "Dpkg::Use-Pty=0")
     said: list[str] = []
     with subprocess.Popen(
         (*sudo, "env", "DEBIAN_FRONTEND=noninteractive", *quiet, *words),
@@ -56,5 +70,5 @@ def apt(*words: str) -> bool:
                 said.append(line)
     show("")
     if running.returncode != 0:
-        sys.stderr.writelines(said[-SAID_LINES:])
+        sys.stderr.writelines(cause(said))
     return running.returncode == 0

@@ -202,23 +202,36 @@ def test_a_package_that_two_lists_name_is_asked_for_once() -> None:
     assert debian.missing(["stiefel-nobody", "stiefel-nobody"]) == ["stiefel-nobody"]
 
 
-@pytest.mark.parametrize("code", [0, 100])
-def test_apt_shows_how_far_it_is_and_what_it_says_only_if_it_fails(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+APT = """#!/bin/bash
+for word; do [[ $word == APT::Status-Fd=* ]] && status=${word#*=}; done
+echo 'Reading package lists...'
+echo 'pmstatus:zstd:50.0:Unpacking zstd' >&$status
+(eval "exec $status>&-"; bash -c "$SCRIPT")
+code=$?
+[ $code = 0 ] || printf '%s\n' 'dpkg: error processing package zstd' ' its script' 'dpkg: error processing package tar' ' zstd'
+exit $code
+"""
+"""As apt does: it tells its progress apart, and packages' scripts have no part in that."""
+
+
+@pytest.mark.parametrize("script", ["echo hello", "echo no more; exit 100"])
+def test_apt_shows_how_far_it_is_and_the_cause_only_if_it_fails(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    says = ("Reading package lists...", "pmstatus:zstd:50.0:Unpacking zstd", "E: no more")
-    script = ["#!/bin/sh", *(f"echo {line}" for line in says), f"exit {code}"]
-    (tmp_path / "apt-get").write_text("\n".join(script))
+    (tmp_path / "apt-get").write_text(APT)
     (tmp_path / "apt-get").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SCRIPT", script)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     shown: list[str] = []
     monkeypatch.setattr(debian, "show", shown.append)
-    assert debian.apt("install", "zstd") == (code == 0)
+    fails = "exit" in script
+    assert debian.apt("install", "zstd") == (not fails)
     assert shown == ["[##########          ]  50 %  Unpacking zstd", ""]
     said = capfd.readouterr()
     assert said.out == ""
-    assert said.err == ("Reading package lists...\nE: no more\n" if code else "")
+    told = "Reading package lists...\nno more\ndpkg: error processing package zstd\n its script\n"
+    assert said.err == (told if fails else "")
 
 
 def test_every_command_that_a_document_or_a_message_names_is_one() -> None:
