@@ -15,7 +15,7 @@ BAR = 20
 SAID_LINES = 10
 """Of what apt said, when it fails."""
 STATUS_FD = 3
-"""Where apt writes it. apt closes this for packages' scripts: with the standard output they fail at their first word."""
+"""Where apt writes it. apt closes it for packages' scripts, which fail at their first word without standard output."""
 BEGIN = f'exec apt-get "$@" {STATUS_FD}>&1'
 """By a shell, for sudo lets nothing but the standard three through."""
 

@@ -208,7 +208,8 @@ echo 'Reading package lists...'
 echo 'pmstatus:zstd:50.0:Unpacking zstd' >&$status
 (eval "exec $status>&-"; bash -c "$SCRIPT")
 code=$?
-[ $code = 0 ] || printf '%s\n' 'dpkg: error processing package zstd' ' its script' 'dpkg: error processing package tar' ' zstd'
+said=('dpkg: error processing package zstd' ' its script' 'dpkg: error processing package tar' ' needs zstd')
+[ $code = 0 ] || printf '%s\n' "${said[@]}"
 exit $code
 """
 """As apt does: it tells its progress apart, and packages' scripts have no part in that."""
