@@ -137,8 +137,7 @@ def _meet(row: Row, bench: Bench, stick: Path) -> None:
     folder = SEEN.parent / "matrix" / row.name
     folder.mkdir(parents=True, exist_ok=True)
     report = Report(row.firmware.value, bench.accelerator_name, "wireguard")
-    hardware = bench.image.hardware
-    person = Person(disk_passphrase=hardware.passphrase, tpm=hardware.tpm, mistypes=row.mistypes)
+    person = Person(laptop=bench.image.hardware, mistypes=row.mistypes)
     start = time.monotonic()
     try:
         with step(f"row {row.name}"), twins(row, bench, _root_uuid(bench)) as disks:

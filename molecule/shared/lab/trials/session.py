@@ -9,11 +9,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..machines.bench import DESKTOP, LAPTOP, LOGIN_SECONDS, USUAL_PC, Bench, Pc
 from ..machines.console import Console
+from ..machines.layout import Hardware
 from ..machines.machine import Firmware, Machine
 from ..machines.shell import LabError, process_of, say
 from ..machines.unlock import unlock
@@ -39,10 +40,8 @@ class Person:
     """Typed at the desktop when the stick asks for it."""
     allows: bool = False
     """Whether the laptop waits to be told that the desktop may have its disk."""
-    disk_passphrase: str = ""
-    """Typed wherever the laptop's system starts. Then its console is the screen, and the serial line tells less."""
-    tpm: bool = False
-    """The laptop's TPM knows it: it is typed at the desktop only."""
+    laptop: Hardware = field(default_factory=Hardware)
+    """With a disk that asks for a passphrase its console is the screen, and the serial line tells less."""
     mistypes: bool = False
     """At the desktop that passphrase is typed wrong first."""
 
@@ -107,13 +106,13 @@ class Session:
 
     def _told(self, *stages: Stage) -> list[Stage]:
         """The stages that the serial line tells of: what an agent says on the screen's console is not among them."""
-        return [stage for stage in stages if not (self.person.disk_passphrase and stage in ON_THE_CONSOLE)]
+        return [stage for stage in stages if not (self.person.laptop.passphrase and stage in ON_THE_CONSOLE)]
 
     def _unlock(self, machine: Machine, moment: str) -> None:
         """Answer the question for the disk's passphrase, if there will be one."""
-        if self.person.disk_passphrase and not (self.person.tpm and machine is self.laptop):
+        owned = self.person.laptop
+        if told := owned.typed_at_home if machine is self.laptop else owned.passphrase:
             wrong = "not this one" if self.person.mistypes and machine is self.desktop else ""
-            told = self.person.disk_passphrase
             unlock(machine, told, lambda: self._reached(moment, time.monotonic()), mistyped=wrong)
 
     def _follow(self, *stages: Stage) -> None:
@@ -212,7 +211,7 @@ def session(options: argparse.Namespace) -> None:
     """Boot the desktop from the running laptop's disk, ask the target, and come back; leaves a report."""
     bench, folder = bench_of(options), output(options)
     report = Report(options.firmware, bench.accelerator_name, options.encryption)
-    person = Person(options.passphrase, options.allow, bench.image.hardware.passphrase)
+    person = Person(options.passphrase, options.allow, bench.image.hardware)
     plan = Plan(options.stick, Firmware(options.firmware), Pc(options.adapter), options.hold)
     run_session(bench, folder, report, person, plan)
     say(f"report: {folder}/report.json")

@@ -70,7 +70,7 @@ def one_session(bench: Bench, folder: Path, stick: Path, number: int) -> dict[st
         LabError: a moment did not come in time, or a check did not hold.
     """
     report = Report(Firmware.UEFI.value, bench.accelerator_name, "wireguard")
-    person = Person(disk_passphrase=bench.image.hardware.passphrase)
+    person = Person(laptop=bench.image.hardware)
     folder.mkdir(parents=True, exist_ok=True)
     with Watch(bench) as watch, explained(session := Session(watch, folder, report, person)):
         session.boot(stick, Firmware.UEFI, USUAL_PC)

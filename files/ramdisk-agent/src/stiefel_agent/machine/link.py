@@ -113,9 +113,10 @@ def made_reachable(size: int = 0) -> list[Wired]:
         for one in interfaces:
             if size and (one.mtu > size or not one.up):
                 kernel.widen(one.index, size)
-            with suppress(OSError):  # it is gone
+            with suppress(OSError):
                 kernel.ask_often(one.index)
-    make_reachable(*interfaces)
+            with suppress(OSError):
+                _make_reachable(kernel, one)
     return interfaces
 
 

@@ -184,6 +184,10 @@ class Interfaces(Netlink):
         """
         self.set_down(tunnel)
         self.set_up(tunnel)
+        self.lead_to(peer_address, tunnel, address)
+
+    def lead_to(self, peer_address: str, tunnel: int, address: str) -> None:
+        """Give a tunnel its address, and the route to the one peer that it has."""
         self.add_address(tunnel, address, 128)
         self.add_route(tunnel, peer_address)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 
-from stiefel_agent.errors import TunnelFailed
+from stiefel_agent.errors import LinkFailed, TunnelFailed
 from stiefel_agent.machine import genl, netdev, program, rtnl, wireguard
 from stiefel_agent.protocol.session import TUNNEL
 from stiefel_agent.protocol.sizes import USUAL, tunnel_mtu
@@ -71,13 +71,16 @@ def create(configuration: str, address: str, peer_address: str, size: int = USUA
     netdev.ip("link", "add", "dev", TUNNEL, "type", "wireguard")
     netdev.wg_setconf(TUNNEL, configuration)
     netdev.ip("link", "set", "dev", TUNNEL, "mtu", str(tunnel_mtu(size)), "up")
-    address_it(address, peer_address)
+    _address(address, peer_address)
 
 
-def address_it(address: str, peer_address: str) -> None:
+def _address(address: str, peer_address: str) -> None:
     """Give the tunnel its address and the route to its peer; raises LinkFailed."""
-    netdev.ip("address", "replace", f"{address}/128", "dev", TUNNEL, "nodad")
-    netdev.ip("route", "replace", f"{peer_address}/128", "dev", TUNNEL)
+    try:
+        with rtnl.Interfaces() as interfaces:
+            interfaces.lead_to(peer_address, socket.if_nametoindex(TUNNEL), address)
+    except OSError as error:
+        raise LinkFailed(f"{TUNNEL} has no address: {error}") from error
 
 
 def put_back(address: str, peer_address: str) -> bool:
@@ -88,7 +91,7 @@ def put_back(address: str, peer_address: str) -> bool:
     if not exists() or netdev.has_address(TUNNEL, address):
         return False
     (netdev.IPV6_CONF / TUNNEL / "disable_ipv6").write_text("0")
-    address_it(address, peer_address)
+    _address(address, peer_address)
     return True
 
 
