@@ -61,3 +61,18 @@ def test_a_target_does_not_give_its_disk_on(tmp_path: Path, monkeypatch: pytest.
     session.IN_TARGET.touch()
     with pytest.raises(NotNow, match="a target itself"):
         autokexec.move(AutokexecConfig(), "a person")
+
+
+@pytest.mark.fault("F39")
+@pytest.mark.parametrize(
+    ("built_in", "said"), [("kernel/fs/efivarfs/efivarfs.ko\n", " efi=noruntime"), ("kernel/fs/ext4/ext4.ko\n", "")]
+)
+def test_where_efi_variables_are_built_in_the_target_has_no_firmware(built_in: str, said: str, tmp_path: Path) -> None:
+    """Ubuntu's and Fedora's kernels: there is no module that a target could be kept from."""
+    modules = tmp_path / "lib/modules/6.14.0-1-generic"
+    for folder in (modules, tmp_path / "proc"):
+        folder.mkdir(parents=True)
+    (tmp_path / "proc/cmdline").write_text("root=/dev/x quiet\n")
+    (modules / "modules.builtin").write_text(built_in)
+    line = autokexec.target_line("6.14.0-1-generic", AutokexecConfig(target_args="splash"), tmp_path).text
+    assert line == f"root=/dev/x quiet noresume systemd.swap=0{said} splash stiefel.role=target"

@@ -111,7 +111,8 @@ def chosen_disk(settings: AutokexecConfig) -> disk.Disk:
 def target_line(version: str, settings: AutokexecConfig, root: Path = Path("/")) -> TargetLine:
     """Return what the target will be started with, from what this laptop runs with now."""
     running = (root / "proc/cmdline").read_text()
-    return command_line.target_line(running, settings, boot.cable_modules_of(version, root))
+    firmware = boot.has_built_in("efivarfs", version, root)
+    return command_line.target_line(running, settings, boot.cable_modules_of(version, root), without_firmware=firmware)
 
 
 def inhibitor() -> str:

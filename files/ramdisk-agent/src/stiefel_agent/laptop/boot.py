@@ -207,6 +207,15 @@ def cable_modules(modules_dep: str) -> set[str]:
     return kernels | {name for name in others if _BUILT_BESIDE.fullmatch(name)}
 
 
+def has_built_in(module: str, version: str, root: Path = Path("/")) -> bool:
+    """Say whether an installed kernel has a module built in (modules.builtin); False if that is not told."""
+    try:
+        text = (root / "lib/modules" / version / "modules.builtin").read_text()
+    except OSError:
+        return False
+    return module in {module_name(line) for line in text.splitlines()}
+
+
 def module_name(path: str) -> str:
     """Return a module's name as the kernel has it, from the path of its file."""
     return Path(path).name.partition(".ko")[0].replace("-", "_")

@@ -76,11 +76,14 @@ def named(word: str) -> tuple[str, str]:
     return name.replace("-", "_"), value.removeprefix('"').removesuffix('"')
 
 
-def target_line(running: str, settings: AutokexecConfig, cable: Collection[str] = ()) -> TargetLine:
+def target_line(
+    running: str, settings: AutokexecConfig, cable: Collection[str] = (), *, without_firmware: bool = False
+) -> TargetLine:
     """Return what the target is started with.
 
     `running` is the laptop's own command line (/proc/cmdline); `cable` names the kernel modules that cable, tunnel and
-    disk need, with `_` for `-`. What a person adds by their settings is never judged.
+    disk need, with `_` for `-`. What a person adds by their settings is never judged. `without_firmware`: the kernel
+    could always reach the desktop's EFI variables, and shall not (`efi=noruntime`, admin-guide/kernel-parameters.rst).
     """
     words, for_init = _before_init(split(running))
     added, added_for_init = _before_init(split(settings.target_args))
@@ -93,7 +96,8 @@ def target_line(running: str, settings: AutokexecConfig, cable: Collection[str] 
         kept += [left] if left else []
         dropped += [Dropped(word, why)] if why else []
     own = ["stiefel.role=target", *(["stiefel.when_lost=wait"] if settings.target_when_lost is WhenLost.WAIT else [])]
-    line = [*kept, "noresume", "systemd.swap=0", *added, *own]
+    firmware = ["efi=noruntime"] if without_firmware else []
+    line = [*kept, "noresume", "systemd.swap=0", *firmware, *added, *own]
     init = [*for_init, *added_for_init]
     return TargetLine(" ".join([*line, "--", *init] if init else line), tuple(dropped))
 
