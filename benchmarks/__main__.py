@@ -57,7 +57,8 @@ def main() -> int:
     try:
         rows = chosen(options.rows)
     except ValueError as error:
-        parser.error(str(error))
+        print(f"stiefel: {error}", file=sys.stderr)
+        return 2
     known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     broken = []
     for row in rows:

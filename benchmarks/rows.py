@@ -118,7 +118,8 @@ def chosen(words: list[str]) -> list[Row]:
     """
     for word in words:
         if not any(row.name.startswith(word) for row in ROWS):
-            raise ValueError(f"there is no row {word}. There are: {', '.join(row.name for row in ROWS)}")
+            names = f"from {ROWS[0].name} to {ROWS[-1].name}"
+            raise ValueError(f"there is no row {word}. docs/benchmarks.md lists them, {names}.")
     if not words:
         return [row for row in ROWS if not row.named]
     return [row for row in ROWS if any(row.is_meant(word) for word in words)]
