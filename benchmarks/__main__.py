@@ -1,5 +1,7 @@
 """Measure rows, keep every sample in build/bench/results.json, and write docs/benchmarks.md with its picture.
 
+docs/benchmarks.json has the last samples of every row, wherever they were measured: page and picture come from it.
+
 Usage: python -m benchmarks [ROW ...] [--quick]
 """
 
@@ -11,6 +13,7 @@ import os
 import sys
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from . import page
@@ -19,7 +22,7 @@ from .ground import OUTPUT, ROOT, LeftOut, machine
 from .rows import ROWS, Row, chosen
 
 PAGE, PICTURE = ROOT / "docs/benchmarks.md", ROOT / "docs/images/benchmarks.svg"
-RESULTS = OUTPUT / "results.json"
+RESULTS, KEPT = OUTPUT / "results.json", ROOT / "docs/benchmarks.json"
 
 
 def measured(row: Row, quick: bool) -> dict[str, Any]:
@@ -40,12 +43,22 @@ def measured(row: Row, quick: bool) -> dict[str, Any]:
     return {"rounds": rounds, "machine": machine()}
 
 
-def keep(results: dict[str, Any]) -> None:
-    """Write what is known so far."""
+def read(file: Path) -> dict[str, Any]:
+    """Return the results that a file has."""
+    return dict(json.loads(file.read_text())) if file.exists() else {}
+
+
+def keep(name: str, found: dict[str, Any]) -> None:
+    """Write what was found of a row beside what is known of the others; figures are only replaced by figures."""
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    PAGE.write_text(page.written(PAGE.read_text(), ROWS, results))
-    PICTURE.write_text(page.drawn(ROWS, results))
+    for file in (RESULTS, KEPT):
+        others = read(file)
+        before = others.pop(name, {})
+        last = before if "left_out" in found and "rounds" in before else found
+        file.write_text(json.dumps(others | {name: last}, indent=1) + "\n")
+    known = read(KEPT)
+    PAGE.write_text(page.written(PAGE.read_text(), ROWS, known))
+    PICTURE.write_text(page.drawn(ROWS, known))
 
 
 def main() -> int:
@@ -59,7 +72,6 @@ def main() -> int:
     except ValueError as error:
         print(f"stiefel: {error}", file=sys.stderr)
         return 2
-    known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     broken = []
     for row in rows:
         if options.quick and not row.quick:
@@ -70,8 +82,7 @@ def main() -> int:
         if options.quick:
             broken += [row.name] if "left_out" in found and os.geteuid() == 0 else []
             continue
-        known[row.name] = found
-        keep(known)
+        keep(row.name, found)
         if rounds := page.rounds_of(found):
             print(f"   median {shown(summary(rounds).ours)} {row.unit}, goal {row.goal.text(row.unit)}", flush=True)
     return 1 if broken else 0

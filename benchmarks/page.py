@@ -11,7 +11,7 @@ from .svg import Bar, Group, picture
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 """What stands between them in the page is written by `./stiefel bench`, all else by a person."""
-Results = Mapping[str, Mapping[str, Any]]
+Results = dict[str, Mapping[str, Any]]
 """What was measured, by row: {"rounds": [{"ours", "peer", "load"}], "machine": {...}} or {"left_out": why}."""
 
 
@@ -24,7 +24,7 @@ def _verdict(row: Row, found: Summary) -> str:
     return {True: "reached", False: "**not reached**", None: ""}[row.goal.reached(found)]
 
 
-def _line(row: Row, result: Mapping[str, Any]) -> str:
+def _line(row: Row, result: Mapping[str, Any], usual: str = "") -> str:
     goal = row.goal.text(row.unit)
     rounds = rounds_of(result)
     if not rounds:
@@ -37,35 +37,48 @@ def _line(row: Row, result: Mapping[str, Any]) -> str:
     loads = [one["load"] for one in result["rounds"]]
     times = "once" if found.rounds == 1 else f"{found.rounds} rounds"
     verdict = f"{_verdict(row, found)}, {times} at load {min(loads):.1f} to {max(loads):.1f}"
+    if usual and (processor := result["machine"]["processor"]) != usual:
+        verdict += f" on {processor}"
     return f"| {row.name} | {row.what} | {ours} | {peer} | {goal} | {verdict} |"
 
 
 def machines(results: Results) -> str:
-    """Return a line on the machine that the figures are from: of the last row, where they differ."""
-    known = [result["machine"] for result in results.values() if "machine" in result]
-    if not known:
+    """Return a line on the machine that the figures are from: that of the last result, where they differ."""
+    if not (last := _last_machine(results)):
         return "Nothing has been measured yet."
-    last = known[-1]
     return (
         f"Measured on {last['processor']}, {last['processors']} processors, {last['memory_mb'] / 1000:.0f} GB, "
         f"Linux {last['kernel']}, Python {last['python']}."
     )
 
 
-def table(rows: Sequence[Row], results: Results) -> str:
-    """Return the part of the page that is written by itself, between BEGIN and END."""
+def _last_machine(results: Results) -> Mapping[str, Any]:
+    return next((result["machine"] for result in reversed(results.values()) if "machine" in result), {})
+
+
+def table(rows: Sequence[Row], results: Results, old: str = "") -> str:
+    """Return the part of the page that is written by itself, between BEGIN and END.
+
+    A row of which there is no result stays as it is in the old table.
+    """
     head = "| row | what | median (from, to) | against | goal | |\n|---|---|---|---|---|---|\n"
-    lines = "".join(f"{_line(row, results.get(row.name, {}))}\n" for row in rows)
+    stays = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines()}
+    named = ((row, results.get(row.name)) for row in rows)
+    usual = _last_machine(results).get("processor", "")
+    lines = "".join(
+        f"{stays[row.name] if result is None and row.name in stays else _line(row, result or {}, usual)}\n"
+        for row, result in named
+    )
     return f"{BEGIN}{machines(results)}\n\n{head}{lines}{END}"
 
 
 def written(page: str, rows: Sequence[Row], results: Results) -> str:
     """Return the page with its figures renewed. Raises ValueError if it has no place for them."""
     before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    old, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"docs/benchmarks.md has no {BEGIN.strip()} ... {END.strip()}")
-    return before + table(rows, results) + after
+    return before + table(rows, results, old) + after
 
 
 def _group(row: Row, found: Summary) -> Group:

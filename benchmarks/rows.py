@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import boot, bundle, controller, on_bench, ramdisk, target
+from . import boot, bundle, controller, on_bench, pair, ramdisk, target
 from .figures import Goal, Of, Round
 
 Measure = Callable[[bool], Iterator[Round]]
@@ -85,6 +85,21 @@ ROWS = (
     Row(
         "P6-memory", "the most memory that sealing or opening it takes, beside the bundle itself",
         "MB", "", Goal(64), bundle.memory,
+    ),
+    Row(
+        "P7", "1 MiB at a time through the session, read",
+        "MB/s", "iperf3 through the same tunnel", Goal(0.95, Of.RATIO, at_least=True), pair.compared("P7"), quick=False,
+    ),
+    *(
+        Row(
+            name, f"{what}, without encryption, read",
+            unit, "NVMe/TCP", Goal(1.0, Of.RATIO, at_least=True), pair.compared(name), quick=False,
+        )
+        for name, what, unit in (
+            ("P8", "1 MiB at a time", "MB/s"),
+            ("P9-1", "4 KiB, one request after the other", "1/s"),
+            ("P9-32", "4 KiB, 32 requests at a time", "1/s"),
+        )
     ),
     Row(
         "P11", "a ramdisk made from nothing: Debian's packages, drivers, packing",

@@ -17,8 +17,8 @@ LAYOUTS = ("btrfs-progs", "cryptsetup-bin", "libtss2-dev", "lvm2", "swtpm", "tes
 
 libtss2-dev brings the libraries that systemd-cryptenroll loads, whose own names differ from release to release."""
 BENCH = (
-    "cpio", "iproute2", "nbdkit", "nftables", "openssl", "python3-pycryptodome", "qemu-system-x86", "wireguard-go",
-    "wireguard-tools", "zstd",
+    "cpio", "iproute2", "mmdebstrap", "nbdkit", "nftables", "openssl", "python3-pycryptodome", "qemu-system-x86",
+    "wireguard-go", "wireguard-tools", "zstd",
 )  # fmt: skip
 """What `bench` measures, or measures against."""
 PACKAGES = {

@@ -96,6 +96,11 @@ def test_the_page_says_what_was_measured_and_what_was_not_and_keeps_what_a_perso
     assert "(8.00 to 10.0)" in three
     assert "**not reached**, 2 rounds" in three
     assert page.written(text, rows, results) == text
+    elsewhere = {"P2": result(Round(3, 20)) | {"machine": results["P1"]["machine"] | {"processor": "a VIA C3"}}}
+    assert page.written(text, rows, elsewhere).count("ratio") == 3
+    both = page.written(text, rows, elsewhere | results)
+    assert "on a VIA C3" not in both
+    assert "on a VIA C3" in page.written(text, rows, elsewhere | {"P1": results["P1"]})
 
 
 def test_a_page_without_a_place_for_figures_is_refused() -> None:
@@ -127,9 +132,9 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tree of its own for what a run writes, and one row."""
     file = tmp_path / "benchmarks.md"
     file.write_text(f"{page.BEGIN}{page.END}")
-    names = {"OUTPUT": tmp_path, "RESULTS": tmp_path / "results.json", "PAGE": file, "PICTURE": tmp_path / "p.svg"}
-    for name, value in names.items():
-        monkeypatch.setattr(bench, name, value)
+    names = {"RESULTS": "build/results.json", "KEPT": "benchmarks.json", "PAGE": file.name, "PICTURE": "p.svg"}
+    for name, value in ({"OUTPUT": "build"} | names).items():
+        monkeypatch.setattr(bench, name, tmp_path / value)
     return tmp_path
 
 
@@ -145,10 +150,25 @@ def test_a_run_keeps_every_sample_and_those_of_rows_that_it_did_not_measure(
 ) -> None:
     run(monkeypatch, [row("P1", rounds=(Round(1, 2), Round(3, 4)))])
     run(monkeypatch, [row("P2", rounds=(Round(5),))])
-    known = json.loads((tree / "results.json").read_text())
+    known = json.loads((tree / "build/results.json").read_text())
     assert [(one["ours"], one["peer"]) for one in known["P1"]["rounds"]] == [(1, 2), (3, 4)]
     assert known["P2"]["machine"]["processors"]
     assert known["P2"]["rounds"][0]["load"] >= 0
+
+
+def test_what_another_machine_has_measured_stays(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row("P1", rounds=(Round(1, 2),)), row("P2", rounds=(Round(5, 6),))]
+    monkeypatch.setattr(bench, "chosen", lambda words: rows[: len(words)] or rows[1:])
+    monkeypatch.setattr(bench, "ROWS", rows)
+    for words in (["P1"], [], ["P1"]):
+        monkeypatch.setattr("sys.argv", ["bench", *words])
+        bench.main()
+        (tree / "build/results.json").unlink()
+        rows[0] = row("P1")  # from now on it cannot be measured
+    text = (tree / "benchmarks.md").read_text()
+    assert "1.00 MB" in text
+    assert "5.00 MB" in text
+    assert "P1" in (tree / "p.svg").read_text()
 
 
 def test_what_cannot_be_measured_here_is_told_and_stops_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +179,7 @@ def test_what_cannot_be_measured_here_is_told_and_stops_nothing(tree: Path, monk
 
 def test_a_quick_run_keeps_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, [row("P1", rounds=(Round(1, 2),))], "--quick")
-    assert not (tree / "results.json").exists()
+    assert not (tree / "build").exists()
 
 
 def test_a_laptop_s_own_time_is_not_the_controller_s() -> None:
