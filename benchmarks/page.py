@@ -11,7 +11,7 @@ from .svg import Bar, Group, picture
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 """What stands between them in the page is written by `./stiefel bench`, all else by a person."""
-Results = dict[str, Mapping[str, Any]]
+Results = Mapping[str, Mapping[str, Any]]
 """What was measured, by row: {"rounds": [{"ours", "peer", "load"}], "machine": {...}} or {"left_out": why}."""
 
 
@@ -53,7 +53,7 @@ def machines(results: Results) -> str:
 
 
 def _last_machine(results: Results) -> Mapping[str, Any]:
-    return next((result["machine"] for result in reversed(results.values()) if "machine" in result), {})
+    return next((result["machine"] for result in reversed(list(results.values())) if "machine" in result), {})
 
 
 def table(rows: Sequence[Row], results: Results, old: str = "") -> str:

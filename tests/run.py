@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,16 @@ AGENT = "files/ramdisk-agent"
 LAB = "molecule/shared"
 
 
+class Turn(IntEnum):
+    """When a step runs: after all steps of the turns before."""
+
+    CHECKS = 0
+    """Beside other checks."""
+    MACHINES = 1
+    """Beside each other: a virtual machine that is set up keeps one processor busy, and waits for it."""
+    ALONE = 2
+
+
 @dataclass(frozen=True)
 class Step:
     """One check: a command, where it runs and how many seconds it may take."""
@@ -63,8 +74,7 @@ class Step:
     timeout: float = 300
     cleanup: tuple[str, ...] = ()
     """Run after a time-out, to end what the command left behind."""
-    alone: bool = False
-    """After all that may run side by side, and with nothing beside it."""
+    turn: Turn = Turn.CHECKS
 
 
 @dataclass(frozen=True)
@@ -151,21 +161,25 @@ def pytest_steps() -> Iterator[Step]:
 def initrd_steps() -> Iterator[Step]:
     """Yield the builds of targets' initrds by the real tools; their root folders are made once, which takes minutes."""
     yield Step(
-        "initrds", ("pytest", "-q", "-rs", "--tb=short", "tests"), cwd="roles/nbd_root", timeout=2400, alone=True
+        "initrds",
+        ("pytest", "-q", "-rs", "--tb=short", "tests"),
+        cwd="roles/nbd_root",
+        timeout=2400,
+        turn=Turn.MACHINES,
     )
 
 
 def bench_steps() -> Iterator[Step]:
     """Yield what shows that measuring works; it says nothing of speed."""
-    yield Step("benchmarks", (sys.executable, "-m", "benchmarks", "--quick"), timeout=900, alone=True)
+    yield Step("benchmarks", (sys.executable, "-m", "benchmarks", "--quick"), timeout=900, turn=Turn.ALONE)
 
 
 def soak_steps() -> Iterator[Step]:
     """Yield what takes a quarter of an hour and finds what a few thousand tries do not."""
     fuzz = ("env", f"STIEFEL_FUZZ={SOAK_DATAGRAMS}", "pytest", "-q", "tests/test_fuzz.py")
-    yield Step("soak", fuzz, cwd=AGENT, timeout=3600, alone=True)
+    yield Step("soak", fuzz, cwd=AGENT, timeout=3600, turn=Turn.ALONE)
     outages = ("env", f"STIEFEL_OUTAGES={SOAK_OUTAGES}", "pytest", "-q", "tests/faults/test_outages.py")
-    yield Step("soak outages", outages, cwd=AGENT, timeout=3600, alone=True)
+    yield Step("soak outages", outages, cwd=AGENT, timeout=3600, turn=Turn.ALONE)
 
 
 def scenario_steps() -> Iterator[Step]:
@@ -177,14 +191,21 @@ def scenario_steps() -> Iterator[Step]:
             ("molecule", "test", "-s", scenario),
             timeout=LONG_SCENARIO_SECONDS if scenario in LONG_SCENARIOS else SCENARIO_SECONDS,
             cleanup=("molecule", "destroy", "-s", scenario),
-            alone=True,
+            turn=Turn.ALONE if scenario in LONG_SCENARIOS else Turn.MACHINES,
         )
+
+
+def ramdisk_step() -> Step:
+    """Return the step that makes what several scenarios would else begin to make at the same time, in one place."""
+    build = ("ansible-playbook", "--inventory=localhost,", "molecule/shared/build.yml")
+    few = ("--extra-vars=ramdisk_compression=3 ansible_connection=local",)
+    return Step("ramdisk", ("env", "MOLECULE_SCENARIO_NAME=ramdisk", *build, *few), timeout=1800)
 
 
 def closing_steps() -> Iterator[Step]:
     """Yield what looks at the things that all the others have left behind."""
-    yield Step("faults", (sys.executable, "tests/fault_table.py"), timeout=1800, alone=True)
-    yield Step("secrets", (sys.executable, "tests/check_secrets.py"), alone=True)
+    yield Step("faults", (sys.executable, "tests/fault_table.py"), timeout=1800, turn=Turn.ALONE)
+    yield Step("secrets", (sys.executable, "tests/check_secrets.py"), turn=Turn.ALONE)
 
 
 def counts(step: Step, output: str, code: int) -> tuple[int, int, int]:
@@ -250,15 +271,17 @@ def run(step: Step, deadline: float) -> Result:
 
 
 def run_all(steps: list[Step], deadline: float) -> list[Result]:
-    """Run the steps, those that may side by side, then one by one those that may not; return the results in order."""
-    pool = ThreadPoolExecutor(SIDE_BY_SIDE)
-    try:
-        begun = {step: pool.submit(run, step, deadline) for step in steps if not step.alone}
-        done = {step: future.result() for step, future in begun.items()}
-        return [done[step] if step in done else run(step, deadline) for step in steps]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        CHILDREN.end_all()
+    """Run the steps turn by turn, as many side by side as may be; return the results in order."""
+    done: dict[Step, Result] = {}
+    for turn in Turn:
+        pool = ThreadPoolExecutor(1 if turn is Turn.ALONE else SIDE_BY_SIDE)
+        try:
+            begun = {step: pool.submit(run, step, deadline) for step in steps if step.turn is turn}
+            done |= {step: future.result() for step, future in begun.items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            CHILDREN.end_all()
+    return [done[step] for step in steps]
 
 
 def is_chosen(step: Step, words: list[str]) -> bool:
@@ -281,6 +304,9 @@ def main() -> int:
         parser.error(
             f"no step's name contains {' or '.join(options.only)}. There are: {', '.join(s.name for s in steps)}"
         )
+    if sum(step.turn is Turn.MACHINES and step.name.startswith("molecule") for step in chosen) > 1:
+        chosen.insert(0, ramdisk_step())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # as by Ctrl-C: no child is left
     LOGS.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + max([BUDGET_SECONDS, *(step.timeout for step in chosen)])
     results = run_all(chosen, deadline)

@@ -1,13 +1,14 @@
 """`./stiefel test`: what runs beside what, and what a person sees of it."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import run
-from run import last_line
+from run import Turn, last_line
 
 SECONDS = 60.0
 MEETS = """
@@ -28,19 +29,22 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def python(name: str, program: str, *arguments: object, alone: bool = False, timeout: float = SECONDS) -> run.Step:
+def python(name: str, program: str, *arguments: object, turn: Turn = Turn.CHECKS, timeout: float = SECONDS) -> run.Step:
     argv = (sys.executable, "-c", program, *(str(one) for one in arguments))
-    return run.Step(name, argv, alone=alone, timeout=timeout)
+    return run.Step(name, argv, turn=turn, timeout=timeout)
 
 
 def run_all(*steps: run.Step) -> list[run.Result]:
     return run.run_all(list(steps), time.monotonic() + SECONDS)
 
 
-def test_steps_run_side_by_side_and_are_shown_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("turn", [Turn.CHECKS, Turn.MACHINES])
+def test_steps_run_side_by_side_and_are_shown_one_by_one(
+    turn: Turn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     meet = f"{MEETS}\nsys.exit(1)"  # what fails shows what it said
-    results = run_all(python("first", meet, one, two), python("second", meet, two, one))
+    results = run_all(python("first", meet, one, two, turn=turn), python("second", meet, two, one, turn=turn))
     assert [(result.step.name, result.failed) for result in results] == [("first", 1), ("second", 1)]
     blocks = capsys.readouterr().out.split("== ")[1:]
     assert {block.splitlines()[0]: block.splitlines()[1] for block in blocks} == {
@@ -49,18 +53,32 @@ def test_steps_run_side_by_side_and_are_shown_one_by_one(tmp_path: Path, capsys:
     }
 
 
-def test_a_step_that_must_be_alone_comes_when_all_others_are_done(tmp_path: Path) -> None:
+def test_a_turn_comes_when_all_steps_of_the_one_before_are_done(tmp_path: Path) -> None:
     note = "import sys, time; time.sleep(float(sys.argv[3])); open(sys.argv[1], 'a').write(sys.argv[2])"
     notes = tmp_path / "notes"
-    alone, slow, quick = (
-        python("alone", note, notes, "a", 0, alone=True),
+    alone, machine, slow, quick = (
+        python("alone", note, notes, "a", 0, turn=Turn.ALONE),
+        python("machine", note, notes, "m", 0.5, turn=Turn.MACHINES),
         python("slow", note, notes, "s", 0.5),
         python("quick", note, notes, "q", 0),
     )
-    results = run_all(alone, slow, quick)
-    assert notes.read_text().endswith("a")
-    assert len(notes.read_text()) == 3
-    assert [result.step for result in results] == [alone, slow, quick]
+    results = run_all(alone, machine, slow, quick)
+    assert notes.read_text() == "qsma"
+    assert [result.step for result in results] == [alone, machine, slow, quick]
+
+
+def test_several_scenarios_find_their_ramdisk_s_root_folder_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def note(steps: list[run.Step], _: float) -> list[run.Result]:
+        ran.extend(step.name for step in steps)
+        return []
+
+    monkeypatch.setattr(run, "run_all", note)
+    for words in (["molecule default"], ["molecule default", "encrypted"]):
+        monkeypatch.setattr(sys, "argv", ["run.py", *words])
+        run.main()
+    assert ran == ["molecule default", "ramdisk", "molecule default", "molecule encrypted"]
 
 
 def test_a_step_that_hangs_is_ended_and_counts_as_failed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,9 +98,30 @@ def test_whoever_interrupts_the_run_leaves_nothing_running(monkeypatch: pytest.M
 
     monkeypatch.setattr(run, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_all(python("endless", "import time; time.sleep(3600)", alone=True))
+        run_all(python("endless", "import time; time.sleep(3600)", turn=Turn.ALONE))
     assert not [process for process in run.CHILDREN.running if process.poll() is None]
     assert started
+
+
+def test_whoever_ends_the_run_by_a_signal_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = python("endless", "import time; time.sleep(3600)")
+    monkeypatch.setattr(run, "lint_steps", lambda: [endless])
+    monkeypatch.setattr(sys, "argv", ["run.py", "endless"])
+    begun = run.CHILDREN.start
+
+    def begin(*what: object) -> object:
+        process = begun(*what)  # type: ignore[arg-type]
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(run.CHILDREN, "start", begin)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="ended by a signal"):
+            run.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not [process for process in run.CHILDREN.running if process.poll() is None]
 
 
 def test_what_is_told_of_a_long_step_is_the_newest_line_of_its_log_or_of_the_lab(tmp_path: Path) -> None:
