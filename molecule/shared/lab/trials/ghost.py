@@ -1,6 +1,7 @@
 """The ghost: a desktop that was given up comes back to life, with work that it never wrote. None of it may arrive.
 
-A paused machine stands for a desktop that has lost its cable, or slept: its system knows nothing of the gap.
+A paused machine stands for a desktop that has lost its cable, or slept: its system knows nothing of the gap. It tries
+to write, is told that its session is over, restarts, and asks for the disk as any desktop does.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ from .watch import BEACON, LAPTOP_LOGIN, LOAD, RELEASED, Stage, Watch, event
 
 DIRTY_MIB = 32
 TUNNEL_PORT = 61572
-TRIES = 50
+TRIES = 20
 """WireGuard packets of the ghost after its return: more than what it sends to stay in touch, so it tries to write."""
-TRIES_SECONDS = 300.0
+OVER = Stage("told that its session is over", DESKTOP, event("session_over"), 300)
 REFUSED = Stage("refused", DESKTOP, r"Another desktop is running from.*", 400)
 ENDED = Stage("ended", LAPTOP, event("ended_here"), 120)
 
 
 def leave_dirty(ghost: Machine, marker: bytes) -> None:
-    """Let the ghost-to-be hold work that it has not written: it tries to a minute later, by its own clock.
+    """Let the ghost-to-be hold work that it has not written: it tries to half a minute later, by its own clock.
 
-    That is after its return, for it is paused at once.
+    That is after its return, for it is paused at once; and before it restarts, a minute after it was told.
     """
     ghost.put(marker * (DIRTY_MIB * (1 << 20) // len(marker)), "/dev/shm/work")
     ghost.ssh(
         "sudo sysctl -q vm.dirty_writeback_centisecs=0 vm.dirty_expire_centisecs=360000 "
         "vm.dirty_background_ratio=90 vm.dirty_ratio=95 && sync && "
-        "cp /dev/shm/work ghost-work && sudo systemd-run --quiet --on-active=60 --timer-property=AccuracySec=1s sync",
+        "cp /dev/shm/work ghost-work && sudo systemd-run --quiet --on-active=30 --timer-property=AccuracySec=1s sync",
         seconds=600,
     )
 
@@ -72,9 +73,13 @@ def run_ghost(bench: Bench, stick: Path, report: Path) -> None:
         second.ssh("sync")
         # The first session has ended with a flush: what it wrote before the pause would be there by now.
         result.check("before the ghost's return none of its work is there", not holds(bench.disk(LAPTOP), marker))
+        sent = bench.sent(DESKTOP, TUNNEL_PORT)
+        watch.follow_desktop(ghost)
         ghost.resume()
-        tries = bench.wait_sent(DESKTOP, TUNNEL_PORT, TRIES, seconds=TRIES_SECONDS)
+        watch.until("the ghost", OVER, BEACON, REFUSED)
+        tries = bench.sent(DESKTOP, TUNNEL_PORT) - sent
         result.facts["packets that the returned ghost sent"] = tries
+        result.check("the ghost tries to write", tries >= TRIES)
         result.check("the second desktop works on", second.ssh("cat second-work").encode() == own * 1000)
         written = write_something(second)
         second.press_power()

@@ -76,6 +76,10 @@ class Watch:
         self.laptop.wait_ssh(seconds=LOGIN_SECONDS)
         self._open(LAPTOP, self.laptop.console(from_end=True))
 
+    def follow_desktop(self, desktop: Machine) -> None:
+        """Follow this desktop from now on, in the place of the one before."""
+        self._open(DESKTOP, desktop.console(from_end=True))
+
     def start_desktop(
         self, stick: Path, firmware: Firmware = Firmware.UEFI, name: str = DESKTOP, pc: Pc = USUAL_PC
     ) -> Machine:
