@@ -12,8 +12,7 @@ from .shell import say, step
 
 KVM = ("-accel", "kvm", "-cpu", "host")
 TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm")
-"""No fast string instructions: emulated, they go byte by byte. In memory that had programs in it before a restart each
-byte takes a slow way; seen: a kernel that took 100 s for one page, "soft lockup" in clear_page_erms."""
+"""No fast string instructions: emulated, they go byte by byte."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MARKER = b"Kernel panic - not syncing: VFS"

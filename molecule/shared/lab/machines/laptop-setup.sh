@@ -39,10 +39,11 @@ write /etc/systemd/system.conf.d/lab.conf <<EOF
 [Manager]
 DefaultDeviceTimeoutSec=15min
 EOF
-# No quiet: the serial console is what the lab reads. A panic must end the machine, not hang it.
+# No quiet: the serial console is what the lab reads. A panic must end the machine, not hang it. Without norandmaps an emulator
+# translates a library anew for each program that starts (docs/testing.md).
 write /etc/default/grub.d/lab.cfg <<EOF
 GRUB_CMDLINE_LINUX_DEFAULT=""
-GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200 panic=1 oops=panic"
+GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200 norandmaps panic=1 oops=panic"
 GRUB_TIMEOUT=1
 GRUB_DISABLE_OS_PROBER=true
 EOF

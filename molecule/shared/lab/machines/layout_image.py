@@ -119,7 +119,7 @@ def _kernel_args(layout: Layout, uuids: Uuids) -> str:
     consoles = "console=tty0 console=ttyS0,115200"
     if layout.encrypted:
         consoles = "console=ttyS0,115200 console=tty0"
-    words = [consoles, "panic=1 oops=panic"]
+    words = [consoles, "norandmaps panic=1 oops=panic"]  # as laptop-setup.sh has it
     if layout.encrypted and layout.initramfs == "dracut":
         words.append(f"rd.luks.uuid={uuids.luks}")
     if layout.plymouth:
