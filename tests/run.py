@@ -197,9 +197,9 @@ def scenario_steps() -> Iterator[Step]:
 
 def ramdisk_step() -> Step:
     """Return the step that makes what several scenarios would else begin to make at the same time, in one place."""
-    build = ("ansible-playbook", "--inventory=localhost,", "molecule/shared/build.yml")
-    few = ("--extra-vars=ramdisk_compression=3 ansible_connection=local",)
-    return Step("ramdisk", ("env", "MOLECULE_SCENARIO_NAME=ramdisk", *build, *few), timeout=1800)
+    build = ("ansible-playbook", "--inventory=molecule/shared/inventory", "molecule/shared/build.yml")
+    named = ("env", "MOLECULE_SCENARIO_NAME=ramdisk", *build, "--extra-vars=ramdisk_compression=3")
+    return Step("ramdisk", named, timeout=1800)
 
 
 def closing_steps() -> Iterator[Step]:
