@@ -265,7 +265,8 @@ def test_questions_in_vain_get_more_time_each_and_the_first_ones_begin_the_tunne
     kept = object.__new__(keeper.Keeper)  # it is made of sockets and namespaces, of which none is needed here
     kept._session, kept._way, kept._shaken = None, SimpleNamespace(link=lambda: None), set()
     kept._conduit = SimpleNamespace(begin_anew=anew.append)
-    kept.state, kept._since, kept._called_at, kept._in_vain = keeper.State.PROVING, time.monotonic() - 1000, 0.0, 0
+    now = time.monotonic()  # of a machine that may just have started
+    kept.state, kept._since, kept._called_at, kept._in_vain = keeper.State.PROVING, now - 1000, now - 2000, 0
     events = [kept._prove() for _ in range(keeper.PATIENCE)]
     assert events == [keeper.Event.UNANSWERED] * (keeper.PATIENCE - 1) + [keeper.Event.NOBODY]
     assert asked == [0.5, 1.0, 1.5, 1.5, 1.5, 1.5]
