@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from contextlib import closing
 from itertools import islice
@@ -67,6 +68,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # no machine is left running
     try:
         rows = chosen(options.rows)
     except ValueError as error:
