@@ -21,7 +21,7 @@ from pairing import (
 )
 
 from stiefel_agent.protocol import keys
-from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
+from stiefel_agent.protocol.bundle import Encoder, Manifest
 from stiefel_agent.protocol.crypto import KeyPair, derive
 from stiefel_agent.protocol.discovery import Challenged, Datagram, Proven
 from stiefel_agent.protocol.messages import Kind, Notice, NoticeState
@@ -89,8 +89,7 @@ def handshake() -> dict[str, str]:
 def bundle() -> dict[str, object]:
     """A bundle of 300000 + 100 bytes: its key, manifest, and the SHA-256 of each frame."""
     kernel, initrd = Drawn("kernel")(300_000), Drawn("initrd")(100)
-    contents = describe(BytesIO(kernel)), describe(BytesIO(initrd))
-    manifest = Manifest("laptop", "6.12.0-amd64", "root=UUID=1234 quiet", *contents)
+    manifest = Manifest("laptop", "6.12.0-amd64", "root=UUID=1234 quiet", len(kernel), len(initrd))
     frames = list(Encoder(BUNDLE_KEY, manifest, BytesIO(kernel), BytesIO(initrd)))
     hashes = [sha256(frame).hexdigest() for frame in frames]
     return {

@@ -41,6 +41,20 @@ def test_seal_agrees_with_the_vectors_of_the_eax_paper(message, key, nonce, head
     assert crypto.seal(*arguments) == bytes.fromhex(sealed)
 
 
+def test_seal_frame_agrees_with_test_case_16_of_the_gcm_paper():
+    key = "feffe9928665731c6d6a8f9467308308" * 2
+    associated = "feedfacedeadbeeffeedfacedeadbeefabaddad2"
+    frame = (
+        "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+        "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"
+    )
+    sealed = crypto.seal_frame(bytes.fromhex(key), 0xCAFEBABEFACEDBADDECAF888, *map(bytes.fromhex, (associated, frame)))
+    assert sealed.hex() == (
+        "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
+        "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f66276fc6ece0f4e1768cddf8853bb2d551b"
+    )
+
+
 def test_derive_agrees_with_rfc_5869_case_1_cut_to_32_bytes():
     key = crypto.derive(bytes([0x0B] * 22), bytes(range(0xF0, 0xFA)), bytes(range(13)))
     assert key.hex() == "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"

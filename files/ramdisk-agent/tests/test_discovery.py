@@ -196,7 +196,7 @@ def test_another_version_is_told_of_once_and_never_answered():
         assert pair.answerer.receive(data, source, 0.0) is None
     assert pair.answerer.receive(old, CLIENT, 0.0) == OtherVersion(1)
     assert pair.answerer.receive(old, CLIENT, 0.0) is None
-    assert isinstance(pair.answerer.receive(b"\2" + old[1:], CLIENT, 0.0), Datagram)
+    assert isinstance(pair.answerer.receive(bytes([VERSION]) + old[1:], CLIENT, 0.0), Datagram)
 
 
 @pytest.mark.parametrize("host", ["2001:db8::1", "::1", "ff12::1", "10.0.0.1", "", "fe80::1::2"])

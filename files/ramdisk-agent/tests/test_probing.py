@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pairing import AUTOKEXEC, CLIENT, LAPTOP, OTHER_STICK, Drawn, Pair
 
 from stiefel_agent.protocol.discovery import TRIALS_BURST, Datagram, Exchange
+from stiefel_agent.protocol.messages import VERSION
 from stiefel_agent.protocol.probing import TRIALS, Probing
 from stiefel_agent.protocol.sizes import SIZES, inside, payload, segment, tunnel_mtu
 
@@ -112,7 +113,7 @@ def test_an_echo_of_another_size_or_round_or_from_elsewhere_is_not_believed():
 def test_a_flood_costs_no_more_than_a_flood_of_beacons():
     pair = Pair(takes=9000)
     probing = search(pair)
-    junk = bytes([2]) + bytes(payload(9000) - 1)
+    junk = bytes([VERSION]) + bytes(payload(9000) - 1)
     for number in range(int(2 * TRIALS_BURST)):
         pair.answerer.receive(junk[:1] + number.to_bytes(16, "big") + junk[17:], CLIENT, 0.0)
     assert answers(pair, probing.probes()) == []

@@ -18,8 +18,10 @@ KEY_SIZE = 32
 """Bytes of every symmetric key: AES-256."""
 NONCE_SIZE = 16
 """Bytes of an EAX nonce; drawn at random it does not repeat (2^64 messages for a one in two chance)."""
+COUNTER_SIZE = 12
+"""Bytes of a GCM nonce: the 96 bits that it is made for (NIST SP 800-38D, section 5.2.1.1), counted and not drawn."""
 TAG_SIZE = 16
-"""Bytes of an EAX tag, never shortened."""
+"""Bytes of a tag, EAX's and GCM's, never shortened."""
 POINT_SIZE = 65
 """Bytes of a P-256 public key: SEC 1 (2.3.3) uncompressed, 0x04 and two coordinates of 32 bytes."""
 UNCOMPRESSED = 4
@@ -64,10 +66,19 @@ def stretch(passphrase: bytes, salt: bytes, n: int, r: int, p: int) -> bytes:
     return key
 
 
-def _cipher(key: bytes, nonce: bytes, associated: bytes) -> Any:
-    cipher = _AES.new(key, _AES.MODE_EAX, nonce=nonce, mac_len=TAG_SIZE)
+def _cipher(key: bytes, mode: int, nonce: bytes, associated: bytes) -> Any:
+    cipher = _AES.new(key, mode, nonce=nonce, mac_len=TAG_SIZE)
     cipher.update(associated)
     return cipher
+
+
+def _opened(cipher: Any, sealed: Readable) -> bytes:
+    view = memoryview(sealed)
+    try:
+        plaintext: bytes = cipher.decrypt_and_verify(view[:-TAG_SIZE], view[-TAG_SIZE:])
+    except ValueError:
+        raise SealError from None
+    return plaintext
 
 
 def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: Readable) -> bytes:
@@ -75,18 +86,35 @@ def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: Readable) -> by
 
     `key` and `nonce` (16 bytes) must never meet a second plaintext. `associated` is authenticated, not sent.
     """
-    ciphertext, tag = _cipher(key, nonce, associated).encrypt_and_digest(plaintext)
+    ciphertext, tag = _cipher(key, _AES.MODE_EAX, nonce, associated).encrypt_and_digest(plaintext)
     return bytes(ciphertext + tag)
 
 
 def unseal(key: bytes, nonce: bytes, associated: bytes, sealed: Readable) -> bytes:
     """Reverse `seal`. Raises SealError unless key, nonce, associated data and every byte are as they were."""
-    view = memoryview(sealed)
-    try:
-        plaintext: bytes = _cipher(key, nonce, associated).decrypt_and_verify(view[:-TAG_SIZE], view[-TAG_SIZE:])
-    except ValueError:
-        raise SealError from None
-    return plaintext
+    return _opened(_cipher(key, _AES.MODE_EAX, nonce, associated), sealed)
+
+
+def seal_frame(key: bytes, number: int, associated: bytes, plaintext: Readable) -> bytearray:
+    """Encrypt and authenticate one frame of many with AES-256-GCM; return ciphertext followed by the 16-byte tag.
+
+    GCM takes a fifth of EAX's time, and loses everything when a nonce repeats. So it is for a `key` that lives for
+    one stream, in which each `number` (from 0) is used once.
+    """
+    cipher, sealed = _counted(key, number, associated), bytearray(len(plaintext) + TAG_SIZE)
+    # One piece of memory for both: to put them together afterwards takes longer than to encrypt.
+    cipher.encrypt(plaintext, output=memoryview(sealed)[:-TAG_SIZE])
+    sealed[-TAG_SIZE:] = cipher.digest()
+    return sealed
+
+
+def unseal_frame(key: bytes, number: int, associated: bytes, sealed: Readable) -> bytes:
+    """Reverse `seal_frame`. Raises SealError unless key, number, associated data and every byte are as they were."""
+    return _opened(_counted(key, number, associated), sealed)
+
+
+def _counted(key: bytes, number: int, associated: bytes) -> Any:
+    return _cipher(key, _AES.MODE_GCM, number.to_bytes(COUNTER_SIZE, "big"), associated)
 
 
 def is_private(private: bytes) -> bool:

@@ -18,9 +18,9 @@ from stiefel_agent.protocol import crypto
 from stiefel_agent.protocol.meeting import DATAGRAM_SIZE
 from stiefel_agent.protocol.sizes import LARGEST, SMALLEST
 
-VERSION = 2
+VERSION = 3
 """Version of the protocol: first byte of every datagram and hello, and part of every key's purpose. Version 1 had no
-key pair of the laptop.
+key pair of the laptop, version 2 sealed the bundle by EAX as well.
 """
 NAME_SIZE = 64
 """Bytes that a name may take in UTF-8: Linux host names end there (HOST_NAME_MAX)."""

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 from stiefel_agent import config
 from stiefel_agent.machine import tunnel
 from stiefel_agent.protocol import clock
-from stiefel_agent.protocol.bundle import Encoder, Manifest, describe
+from stiefel_agent.protocol.bundle import Encoder, Manifest
 from stiefel_agent.protocol.handshake import Asked, Secrets
 from stiefel_agent.protocol.messages import Grant, Tunnel, displayable
 from stiefel_agent.server import export
@@ -55,14 +55,13 @@ def promise(private_key: str, name: str, connections: int, block_size: int, lapt
 def manifest(laptop: str) -> Manifest:
     """Return the manifest of the bundle that autokexec appended to this ramdisk."""
     folder = config.BUNDLE_FOLDER
-    with (folder / "vmlinuz").open("rb") as kernel, (folder / "initrd.img").open("rb") as initrd:
-        return Manifest(
-            laptop=displayable(laptop),
-            kernel_version=(folder / "kernel-version").read_text().strip(),
-            command_line=(folder / "cmdline").read_text().strip(),
-            kernel=describe(kernel),
-            initrd=describe(initrd),
-        )
+    return Manifest(
+        laptop=displayable(laptop),
+        kernel_version=(folder / "kernel-version").read_text().strip(),
+        command_line=(folder / "cmdline").read_text().strip(),
+        kernel_size=(folder / "vmlinuz").stat().st_size,
+        initrd_size=(folder / "initrd.img").stat().st_size,
+    )
 
 
 def timed(contents: Manifest, now: float) -> Manifest:
@@ -70,7 +69,7 @@ def timed(contents: Manifest, now: float) -> Manifest:
     return replace(contents, command_line=f"{clock.word(now)} {contents.command_line}")
 
 
-def bundle(secrets: Secrets, contents: Manifest) -> Iterator[bytes]:
+def bundle(secrets: Secrets, contents: Manifest) -> Iterator[bytearray]:
     """Yield the bundle's sealed frames; its files are closed when it ends, or when nobody wants it any more."""
     folder = config.BUNDLE_FOLDER
     with (folder / "vmlinuz").open("rb") as kernel, (folder / "initrd.img").open("rb") as initrd:

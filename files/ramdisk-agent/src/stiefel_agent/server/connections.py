@@ -38,9 +38,9 @@ class Connection:
     source: str
     handshake: ServerHandshake
     deadline: float
-    frames: Iterator[bytes]
+    frames: Iterator[bytes] | Iterator[bytearray]
     """What is still to be sent: the bundle."""
-    output: bytes | memoryview = b""
+    output: bytes | bytearray | memoryview = b""
     """What is to be sent before it."""
     last: bool = False
     """Close when all is sent."""
