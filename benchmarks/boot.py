@@ -64,7 +64,7 @@ def client(quick: bool) -> Iterator[Round]:
     """Yield the seconds of the ramdisk that is made with the defaults."""
     built = ramdisk.made_folder()
     while True:
-        yield Round(seconds_to_beacon(built / "vmlinuz", built / "initrd.img"), ORIGINAL_SECONDS)
+        yield Round(seconds_to_beacon(built / "vmlinuz", built / "client.img"), ORIGINAL_SECONDS)
 
 
 if __name__ == "__main__":

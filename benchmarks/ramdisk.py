@@ -25,16 +25,16 @@ def _made(*settings: str) -> float:
 
 
 def made_folder() -> Path:
-    """Make the ramdisk if it is not up to date; return the folder that holds vmlinuz and initrd.img."""
+    """Make the ramdisk if it is not up to date; return the folder that holds vmlinuz, client.img and server.img."""
     _made()
     return BUILT / "ramdisk"
 
 
 def size(quick: bool) -> Iterator[Round]:
-    """Yield the size in MB of what is made with the defaults."""
+    """Yield the size in MB of what a stick gets with the defaults."""
     built = made_folder()
     while True:
-        yield Round(json.loads((built / "manifest.json").read_text())["bytes"] / 1e6, ORIGINAL_MB)
+        yield Round(json.loads((built / "manifest.json").read_text())["client.img"]["bytes"] / 1e6, ORIGINAL_MB)
 
 
 def cold(quick: bool) -> Iterator[Round]:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,39 @@ def root_folder(tmp_path: Path, *names: str) -> Any:
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    return pack.Plan(tmp_path, {}, tmp_path, tmp_path, 1, (), (), (), (), ())
+    return pack.Plan(tmp_path, {}, tmp_path, tmp_path, 1, (), (), (), (), (), (), ())
+
+
+@pytest.mark.skipif(not (shutil.which("cpio") and shutil.which("zstd")), reason="needs cpio and zstd")
+def test_what_only_the_laptop_needs_is_not_on_a_stick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, work = tmp_path / "root", tmp_path / "work"
+    work.mkdir()
+    kept, served, listed = "usr/bin/python3", "usr/bin/nbdkit", "var/lib/dpkg/info/nbdkit.list"
+    plan = replace(root_folder(root, kept, served, listed, "etc/stiefel-root.stamp"), work=work)
+    (root / listed).write_text("/.\n/usr\n/usr/bin\n/usr/bin/nbdkit\n")
+    plan = replace(plan, modules=("net",), server_modules=("disk",), server_packages=("nbdkit",))
+
+    def stage(_: Any, modules: list[str], folder: Path) -> None:
+        """Lay modules and a list of them, as depmod makes it."""
+        folder.mkdir()
+        for name, text in {"modules.dep": " ".join(modules), **dict.fromkeys(modules, "")}.items():
+            (folder / name).write_text(text)
+
+    monkeypatch.setattr(pack, "stage_drivers", stage)
+    base = pack.base_frames(plan, None, "1")
+
+    def found(frame: Path) -> set[str]:
+        """Return the names in two archives, of which cpio reads one at a time."""
+        unpacked = subprocess.run(["zstd", "-dcq", frame], check=True, capture_output=True).stdout
+        names = set()
+        for archive in unpacked.split(b"TRAILER!!!")[:-1]:
+            cpio = subprocess.run(["cpio", "-t"], input=archive.lstrip(b"\0"), capture_output=True, check=False)
+            names |= set(cpio.stdout.decode().split())
+        return names
+
+    assert {kept, "net", "modules.dep", "usr/bin"} <= found(base.client)
+    assert not {served, "disk"} & found(base.client)
+    assert found(base.server) == {served, "disk", "modules.dep"}
 
 
 LIBRARY = "usr/lib/python3.13"

@@ -142,6 +142,8 @@ def test_a_truncated_ramdisk_is_not_put_on_a_stick(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(mode=0o700)
     (tmp_path / "key/key.json").write_text("{}")
     (tmp_path / "ramdisk/vmlinuz").write_bytes(b"kernel")
-    (tmp_path / "ramdisk/initrd.img").write_bytes(b"half of ")
-    (tmp_path / "ramdisk/manifest.json").write_text(json.dumps({"kernel": "6", "bytes": 16, "sha256": "0" * 64}))
-    assert "initrd.img is not what was built (truncated" in site(tmp_path, "usbdrive")
+    (tmp_path / "ramdisk/client.img").write_bytes(b"half of ")
+    (tmp_path / "ramdisk/manifest.json").write_text(
+        json.dumps({"kernel": "6", "client.img": {"bytes": 16, "sha256": "0" * 64}})
+    )
+    assert "client.img is not what was built (truncated" in site(tmp_path, "usbdrive")

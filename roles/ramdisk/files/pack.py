@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Pack the ramdisk's root folder into one initrd: what is kept, its kernel modules with their firmware, and the agent.
+"""Pack the ramdisk's root folder into initrds: what is kept, its kernel modules with their firmware, and the agent.
+
+client.img is what a stick carries. server.img is the same and what only the laptop needs as well: the drivers of its
+disk and screen, and what serves the disk. So a stick is smaller, and its system has no driver for the desktop's disks.
 
 Usage: pack.py PLAN.json
 
@@ -9,7 +12,7 @@ PLAN.json:
                       {"source": a file, or a folder of which hidden files and caches stay out, "mode": octal digits},
                       {"content": text, "mode": ...}, {"link": where to}; the mode's default is 0644
     work              folder for intermediate files
-    output            folder that gets initrd.img, vmlinuz, manifest.json, and the overlay as a folder
+    output            folder that gets client.img, server.img, vmlinuz, manifest.json, and the overlay as a folder
     compression       zstd level, 1-19
     exclude_packages  Debian packages of which no file is kept
     exclude_paths     glob patterns (fnmatch: `*` also matches `/`) of paths, relative to the root, that are not kept
@@ -17,10 +20,11 @@ PLAN.json:
     python_extra      names of Python's modules that are kept beside those that the overlay's
                       own import; null keeps them all
     modules           glob patterns of kernel modules, relative to kernel/; what these depend on comes along
+    server            what only server.img has: {"packages": Debian packages, "modules": patterns as above}
 
-The initrd is several zstd frames, one after the other: the kernel unpacks each cpio archive over the ones before
-(https://docs.kernel.org/driver-api/early-userspace/buffer-format.html). The base frame is kept in `work` and only
-made again when what goes into it changes, so that a changed agent costs seconds.
+An initrd is several zstd frames, one after the other: the kernel unpacks each cpio archive over the ones before
+(https://docs.kernel.org/driver-api/early-userspace/buffer-format.html). All but the overlay's are kept in `work` and
+only made again when what goes into them changes, so that a changed agent costs seconds.
 """
 
 from __future__ import annotations
@@ -78,6 +82,8 @@ class Plan:
     keep_paths: tuple[str, ...]
     python_extra: tuple[str, ...] | None
     modules: tuple[str, ...]
+    server_packages: tuple[str, ...]
+    server_modules: tuple[str, ...]
 
     @classmethod
     def load(cls, path: Path) -> Plan:
@@ -94,6 +100,8 @@ class Plan:
             keep_paths=tuple(raw["keep_paths"]),
             python_extra=None if raw["python_extra"] is None else tuple(raw["python_extra"]),
             modules=tuple(raw["modules"]),
+            server_packages=tuple(raw["server"]["packages"]),
+            server_modules=tuple(raw["server"]["modules"]),
         )
 
 
@@ -139,7 +147,7 @@ def source_of(path: str) -> str:
 
 
 def kept_files(plan: Plan, python: frozenset[str] | None) -> Iterator[str]:
-    """Yield the paths of the root folder that go into the base archive, parents before children.
+    """Yield the paths of the root folder that go into any archive, parents before children.
 
     `python`: the files of Python's library that are kept of those that hold modules; None for all.
     """
@@ -210,12 +218,13 @@ def firmware_of(modules: Iterable[Path]) -> set[str]:
     return set(listed.stdout.split())
 
 
-def stage_drivers(plan: Plan, stage: Path) -> None:
-    """Lay the wanted modules, their dependency lists and their firmware into an empty folder."""
+def stage_drivers(plan: Plan, patterns: Iterable[str], stage: Path) -> None:
+    """Lay the wanted modules, their dependency lists and their firmware into a folder, made anew."""
+    shutil.rmtree(stage, ignore_errors=True)
     version = kernel_version(plan.root)
     source = plan.root / "usr/lib/modules" / version
     target = stage / "usr/lib/modules" / version
-    modules = module_closure(source, plan.modules)
+    modules = module_closure(source, patterns)
     for name in [*modules, *(path.name for path in source.glob("modules.builtin*")), "modules.order"]:
         copy(source / name, target / name)
     merged_usr = stage / "lib"  # where depmod(8) looks, whatever the distribution it was built for
@@ -274,6 +283,14 @@ def everything(folder: Path) -> Iterator[str]:
     return (str(path.relative_to(folder)) for path in sorted(folder.rglob("*")))
 
 
+def added(folder: Path, to: Path) -> Iterator[str]:
+    """Yield every path below a folder that is not below the other one, or is another file there (lists of modules)."""
+    for path in everything(folder):
+        ours, theirs = folder / path, to / path
+        if not os.path.lexists(theirs) or (ours.is_file() and ours.read_bytes() != theirs.read_bytes()):
+            yield path
+
+
 def compile_python(root: Path, overlay: Path) -> None:
     """Byte-compile the overlay's Python with the ramdisk's own interpreter."""
     compiling = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", overlay, "-p", "/", overlay)
@@ -328,9 +345,10 @@ def digest(*parts: object) -> str:
 
 
 def base_inputs(plan: Plan, python: frozenset[str] | None) -> str:
-    """Return the digest of all that decides the base frame."""
+    """Return the digest of all that decides the base frames."""
     stamp = (plan.root / "etc/stiefel-root.stamp").read_text()
-    choice = (plan.exclude_packages, plan.exclude_paths, plan.keep_paths, plan.modules, plan.compression)
+    modules = plan.modules, plan.server_modules, plan.server_packages
+    choice = (plan.exclude_packages, plan.exclude_paths, plan.keep_paths, modules, plan.compression)
     return digest(stamp, choice, python and sorted(python), Path(__file__).read_text())
 
 
@@ -339,23 +357,42 @@ def overlay_inputs(entries: Iterable[Entry]) -> str:
     return digest([(entry.path, entry.mode, hashlib.sha256(entry.content).hexdigest()) for entry in entries])
 
 
-def base_frame(plan: Plan, python: frozenset[str] | None, inputs: str) -> Path:
-    """Return the compressed root folder and drivers, made anew only when what they are made from has changed."""
-    frame = plan.work / f"base-{inputs}.cpio.zst"
-    if not frame.exists():
+@dataclass(frozen=True)
+class Base:
+    """The root folder and the drivers, packed: what every system has, and what the server's has as well."""
+
+    client: Path
+    server: Path
+
+
+def base_frames(plan: Plan, python: frozenset[str] | None, inputs: str) -> Base:
+    """Return the frames of root folder and drivers, made anew only when what they are made from has changed."""
+    base = Base(plan.work / f"base-{inputs}-client.cpio.zst", plan.work / f"base-{inputs}-server.cpio.zst")
+    if not base.server.exists():
         for old in plan.work.glob("base-*"):
             old.unlink()
-        stage = plan.work / "drivers"
-        shutil.rmtree(stage, ignore_errors=True)
-        stage_drivers(plan, stage)
-        half, drivers = plan.work / "base.new", plan.work / "drivers.new"
-        pack(plan.root, kept_files(plan, python), half, plan.compression)
-        pack(stage, everything(stage), drivers, plan.compression)
-        with half.open("ab") as whole:
-            whole.write(drivers.read_bytes())
-        drivers.unlink()
-        half.rename(frame)
-    return frame
+        owned = files_of_packages(plan.root, plan.server_packages)
+        served = {path for path in owned if (whole := plan.root / path).is_symlink() or not whole.is_dir()}
+        files = list(kept_files(plan, python))
+        drivers, all_drivers = plan.work / "drivers-client", plan.work / "drivers-server"
+        stage_drivers(plan, plan.modules, drivers)
+        stage_drivers(plan, [*plan.modules, *plan.server_modules], all_drivers)
+        write_base(plan, (path for path in files if path not in served), drivers, everything(drivers), base.client)
+        write_base(
+            plan, (path for path in files if path in served), all_drivers, added(all_drivers, drivers), base.server
+        )
+    return base
+
+
+def write_base(plan: Plan, files: Iterable[str], drivers: Path, names: Iterable[str], frame: Path) -> None:
+    """Pack some files of the root folder, and some of a folder of drivers."""
+    half, other = frame.with_suffix(".new"), frame.with_suffix(".drivers")
+    pack(plan.root, files, half, plan.compression)
+    pack(drivers, names, other, plan.compression)
+    with half.open("ab") as whole:
+        whole.write(other.read_bytes())
+    other.unlink()
+    half.rename(frame)
 
 
 def write_whole(target: Path, data: bytes) -> None:
@@ -393,15 +430,16 @@ def make(plan: Plan) -> dict[str, object]:
     made_from = [base, overlay_inputs(entries)]
     if manifest.exists() and json.loads(manifest.read_text())["made_from"] == made_from:
         return {"changed": False}
-    frame = base_frame(plan, python, base)
+    frames = base_frames(plan, python, base)
     compile_python(plan.root, folder)
     pack(folder, everything(folder), overlay, plan.compression)
-    initrd = frame.read_bytes() + overlay.read_bytes()
     version = kernel_version(plan.root)
-    write_whole(plan.output / "initrd.img", initrd)
+    client = frames.client.read_bytes() + overlay.read_bytes()
+    facts: dict[str, object] = {"kernel": version, "made_from": made_from}
+    for name, initrd in (("client.img", client), ("server.img", client + frames.server.read_bytes())):
+        write_whole(plan.output / name, initrd)
+        facts[name] = {"bytes": len(initrd), "sha256": hashlib.sha256(initrd).hexdigest()}
     write_whole(plan.output / "vmlinuz", (plan.root / "boot" / f"vmlinuz-{version}").read_bytes())
-    checksum = hashlib.sha256(initrd).hexdigest()
-    facts = {"kernel": version, "bytes": len(initrd), "sha256": checksum, "made_from": made_from}
     write_whole(manifest, json.dumps(facts, indent=2).encode())
     return {"changed": True, **facts}
 
