@@ -79,7 +79,7 @@ def test_a_person_who_is_not_root_can_run_every_role() -> None:
     copies = [task["ansible.builtin.copy"] for path in files for task in _tasks(path) if "ansible.builtin.copy" in task]
     read_by_the_person = [copy["src"] for copy in copies if "src" in copy and not copy.get("remote_src")]
     assert {src for src in read_by_the_person if "stiefel_build_dir" in src} <= {
-        "{{ stiefel_build_dir }}/ramdisk/{{ item.from }}"
+        "{{ stiefel_build_dir }}/ramdisk/{{ item }}"
     }
 
 

@@ -78,7 +78,7 @@ def server_system(settings: AutokexecConfig) -> Iterator[kexec.System]:
             name: stack.enter_context(path.open("rb"))
             for name, path in (
                 ("kernel", RAMDISK / "vmlinuz"),
-                ("initrd", RAMDISK / "initrd.img"),
+                ("initrd", RAMDISK / "server.img"),
                 (f"{folder}/vmlinuz", Path("/boot") / f"vmlinuz-{version}"),
                 (f"{folder}/initrd.img", boot.TARGETS / f"initrd.img-{version}"),
             )
