@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test"
 TAIL_LINES = 60
+LAST_LINES = 15
+"""Of the log of each failed step, once more at the very end: a long run is often seen through its end alone."""
 BUDGET_SECONDS = 80 * 60
 """All steps together; the aim is 40 minutes, the machine that runs us after a submission gives up at 90."""
 LONG_SCENARIOS = (
@@ -86,6 +88,8 @@ class Result:
     failed: int
     skipped: int
     seconds: float
+    tail: tuple[str, ...] = ()
+    """The last lines that a failed step wrote."""
 
 
 @dataclass
@@ -262,12 +266,13 @@ def run(step: Step, deadline: float) -> Result:
     seconds = time.monotonic() - start
     verdict = "FAILED" if failed else "ok"
     lines = [f"== {step.name}", *([f"   {ended}"] if ended else [])]
-    lines += [f"   | {line}" for line in text.splitlines()[-TAIL_LINES:]] if failed else []
+    tail = text.splitlines()[-TAIL_LINES:] if failed else []
+    lines += [f"   | {line}" for line in tail]
     # Nobody should take a skipped check for a passed one.
     lines += [f"   {line}" for line in text.splitlines() if line.startswith("SKIPPED")]
     lines.append(f"   {verdict} in {seconds:.1f} s: {passed} passed, {failed} failed, {skipped} skipped")
     print("\n".join(lines), flush=True)
-    return Result(step, passed, failed, skipped, seconds)
+    return Result(step, passed, failed, skipped, seconds, tuple(tail[-LAST_LINES:]))
 
 
 def run_all(steps: list[Step], deadline: float) -> list[Result]:
@@ -310,6 +315,9 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + max([BUDGET_SECONDS, *(step.timeout for step in chosen)])
     results = run_all(chosen, deadline)
+    for result in results:
+        if result.failed:
+            print(f"== {result.step.name} failed; it ended with:", *result.tail, sep="\n   | ")
     for result in results:
         print(f"{'FAILED' if result.failed else 'ok':>7} {result.seconds:7.1f} s  {result.step.name}")
     if options.fast:

@@ -21,6 +21,7 @@ from .capture import datagrams
 from .console import last_lines
 from .hub import HUB, PORT_SUFFIX
 from .image import Image
+from .layout import Bus
 from .machine import Firmware, Machine, Spec, cable_mac
 from .shell import LabError, process_of, run, say, wait_exit
 
@@ -167,7 +168,7 @@ class Bench:
     def _made_disk(self, name: str, backing: Path | None) -> Path:
         disk = self.disk(name)
         if not disk.exists():
-            overlay(disk, backing or self.image.disk)
+            overlay(disk, backing or self.image.disk, card=name == LAPTOP and self.image.hardware.bus is Bus.MMC)
             if backing:
                 used(backing)
         return disk
@@ -326,10 +327,16 @@ def link_local(name: str) -> str:
     return f"fe80::5054:ff:fe00:{NAMES.index(name) + 1:x}"
 
 
-def overlay(disk: Path, backing: Path) -> None:
-    """Make `disk`, a qcow2 file that reads from `backing` what it was never written."""
+def overlay(disk: Path, backing: Path, *, card: bool = False) -> None:
+    """Make `disk`, a qcow2 file that reads from `backing` what it was never written.
+
+    card: its size is the next power of two, as QEMU wants it of an SD card (hw/sd/sd.c).
+    """
     kind = "raw" if backing.suffix == ".img" else "qcow2"
     run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", kind, disk])
+    if card:
+        size: int = json.loads(run(["qemu-img", "info", "--output=json", disk]))["virtual-size"]
+        run(["qemu-img", "resize", "-q", disk, str(1 << (size - 1).bit_length())])
 
 
 def _free_port() -> int:

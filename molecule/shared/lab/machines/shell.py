@@ -57,15 +57,21 @@ def wait_exit(pid: int, seconds: float) -> bool:
         return bool(select.select([process], [], [], seconds)[0])
 
 
-def run(command: Sequence[str | Path], *, seconds: float = 600, env: Mapping[str, str] | None = None) -> str:
-    """Run a program and return its standard output.
+def run(
+    command: Sequence[str | Path],
+    *,
+    seconds: float = 600,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """Run a program, in a folder of its own if it leaves files where it stands, and return its standard output.
 
     Raises:
         LabError: it is missing, failed (with the last lines of what it said), or took longer than `seconds`.
     """
     words = [str(word) for word in command]
     try:
-        done = subprocess.run(words, env=env, timeout=seconds, check=False, text=True, capture_output=True)
+        done = subprocess.run(words, env=env, cwd=cwd, timeout=seconds, check=False, text=True, capture_output=True)
     except FileNotFoundError as error:
         raise LabError(f"{words[0]} is not installed: install the Debian package that has it") from error
     except subprocess.TimeoutExpired as error:

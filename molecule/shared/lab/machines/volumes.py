@@ -125,7 +125,8 @@ def encrypt(file: Path, passphrase: str, uuid: str, sector_bytes: int) -> None:
         key.write_text(passphrase)
         shape = [f"--reduce-device-size={LUKS_MIB}M", f"--sector-size={sector_bytes}"]
         luks = ["--type=luks2", "--encrypt", "--batch-mode", f"--key-file={key}"]
-        run(["cryptsetup", "reencrypt", *luks, *ARGON2, *shape, file])
+        # cryptsetup makes the new header, LUKS2-temp-UUID.new, in the folder that it is called from.
+        run(["cryptsetup", "reencrypt", *luks, *ARGON2, *shape, file.absolute()], cwd=Path(folder))
     run(["cryptsetup", "luksUUID", "--batch-mode", f"--uuid={uuid}", file])
 
 
