@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test"
 TAIL_LINES = 60
-LAST_LINES = 15
-"""Of the log of each failed step, once more at the very end: a long run is often seen through its end alone."""
+ERROR_LINES = 15
+"""Of each failed step, once more at the very end: a long run is often seen through its end alone."""
 BUDGET_SECONDS = 80 * 60
 """All steps together; the aim is 40 minutes, the machine that runs us after a submission gives up at 90."""
 LONG_SCENARIOS = (
@@ -88,8 +88,8 @@ class Result:
     failed: int
     skipped: int
     seconds: float
-    tail: tuple[str, ...] = ()
-    """The last lines that a failed step wrote."""
+    error: tuple[str, ...] = ()
+    """What a failed step said of it."""
 
 
 @dataclass
@@ -222,6 +222,21 @@ def counts(step: Step, output: str, code: int) -> tuple[int, int, int]:
     return number.get("passed", 0), failed if code == 0 else max(failed, 1), number.get("skipped", 0)
 
 
+def without_colours(text: str) -> str:
+    """Return it as a terminal shows it, but for the colours (ECMA-48, SGR)."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def last_error(lines: list[str]) -> list[str]:
+    """Return what begins with the last line that speaks of an error; without one the end.
+
+    molecule switches the machines off after an error, and tells at length of it.
+    """
+    errors = [number for number, line in enumerate(lines) if re.search(r"\bERROR\b|\bfatal: |^E  ", line)]
+    start = errors[-1] if errors else -ERROR_LINES
+    return lines[start:][:ERROR_LINES]
+
+
 def last_line(*files: Path) -> str:
     """Return the last line of the file that was written last, without colours and Ansible's frame: what is done now."""
     written = [file for file in files if file.exists() and file.stat().st_size]
@@ -229,7 +244,7 @@ def last_line(*files: Path) -> str:
         return ""
     with max(written, key=lambda file: file.stat().st_mtime_ns).open("rb") as file:
         file.seek(-min(4096, os.fstat(file.fileno()).st_size), os.SEEK_END)
-        text = re.sub(r"\x1b\[[0-9;]*m", "", file.read().decode(errors="replace"))
+        text = without_colours(file.read().decode(errors="replace"))
     lines = [line.rpartition("| ")[2].strip(" *│") for line in text.splitlines()]
     return next((line for line in reversed(lines) if line), "")
 
@@ -266,13 +281,13 @@ def run(step: Step, deadline: float) -> Result:
     seconds = time.monotonic() - start
     verdict = "FAILED" if failed else "ok"
     lines = [f"== {step.name}", *([f"   {ended}"] if ended else [])]
-    tail = text.splitlines()[-TAIL_LINES:] if failed else []
-    lines += [f"   | {line}" for line in tail]
+    written = without_colours(text).splitlines() if failed else []
+    lines += [f"   | {line}" for line in written[-TAIL_LINES:]]
     # Nobody should take a skipped check for a passed one.
     lines += [f"   {line}" for line in text.splitlines() if line.startswith("SKIPPED")]
     lines.append(f"   {verdict} in {seconds:.1f} s: {passed} passed, {failed} failed, {skipped} skipped")
     print("\n".join(lines), flush=True)
-    return Result(step, passed, failed, skipped, seconds, tuple(tail[-LAST_LINES:]))
+    return Result(step, passed, failed, skipped, seconds, tuple(last_error(written)))
 
 
 def run_all(steps: list[Step], deadline: float) -> list[Result]:
@@ -317,7 +332,7 @@ def main() -> int:
     results = run_all(chosen, deadline)
     for result in results:
         if result.failed:
-            print(f"== {result.step.name} failed; it ended with:", *result.tail, sep="\n   | ")
+            print(f"== {result.step.name} failed:", *result.error, sep="\n   | ")
     for result in results:
         print(f"{'FAILED' if result.failed else 'ok':>7} {result.seconds:7.1f} s  {result.step.name}")
     if options.fast:

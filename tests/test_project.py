@@ -104,6 +104,15 @@ def test_every_debian_package_that_comes_with_us_is_noted_for_uninstall() -> Non
     assert [str(path) for path in files for task in _tasks(path) if "ansible.builtin.apt" in task] == []
 
 
+def test_what_is_built_from_settings_is_the_same_each_time() -> None:
+    """difference() and its kin return a set's order, another one in each run: what is built of it is built anew."""
+    files = [
+        path for part in ("roles", "playbooks") for path in (ROOT / part).rglob("*") if path.suffix in (".yml", ".j2")
+    ]
+    unordered = re.compile(r"\b((symmetric_)?difference|union|intersect)\(")
+    assert [str(path) for path in files if unordered.search(path.read_text())] == []
+
+
 def _tasks(path: Path) -> list[dict[str, Any]]:
     """Return a file's tasks, those in blocks too."""
     tasks: list[dict[str, Any]] = []

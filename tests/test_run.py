@@ -88,6 +88,20 @@ def test_a_step_that_hangs_is_ended_and_counts_as_failed(capsys: pytest.CaptureF
     assert "hangs took longer than 0 s: ended" in capsys.readouterr().out
 
 
+def test_a_run_ends_with_what_failed_and_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says = "print('ok'); print('\\x1b[31mERROR\\x1b[0m not idempotent'); print('switched off\\n' * 99); exit(1)"
+    monkeypatch.setattr(run, "lint_steps", lambda: [python("molecule lab", says), python("fine", "pass")])
+    monkeypatch.setattr(sys, "argv", ["run.py", "molecule lab", "fine"])
+    assert run.main() == 1
+    first, *more, _, _, count = capsys.readouterr().out.rpartition("== ")[2].splitlines()
+    assert first == "molecule lab failed:"
+    assert more[0] == "   | ERROR not idempotent"
+    assert set(more[1:]) == {"   | switched off"}
+    assert count == "1 passed, 1 failed"
+
+
 def test_whoever_interrupts_the_run_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[object] = []
 
