@@ -141,7 +141,7 @@ class Bench:
         """
         disk, hardware = self._made_disk(LAPTOP, backing), self.image.hardware
         spec = Spec(1, firmware, 2, 3072, "virtio-net-pci", self.lifetime_seconds, disk=disk, hardware=hardware)
-        spec = replace(spec, volatile=volatile)
+        spec = replace(spec, volatile=volatile, direct_start=self.image.direct_start)
         if self.image.second_disk.exists():
             second = self.disk("laptop-second")
             if not second.exists():

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from .cache import cache_dir, fingerprint, locked, ssh_key
 from .layout import USUAL, Hardware
+from .machine import DirectStart
 from .shell import LabError, run, step
 
 RELEASE = "trixie"
@@ -36,6 +37,17 @@ class Image:
     def kernel(self) -> Path:
         """The kernel on that disk, for the accelerator's probe."""
         return self.folder / "vmlinuz"
+
+    @property
+    def direct_start(self) -> DirectStart | None:
+        """What QEMU starts by itself, where the firmware cannot read the disk."""
+        line = self.folder / "command-line"
+        return DirectStart(self.kernel, self.folder / "initrd", line.read_text()) if line.exists() else None
+
+    def keep_direct_start(self, boot: Path, command_line: str) -> None:
+        """Copy what is in a /boot, for `direct_start`."""
+        shutil.copy(next(boot.glob("initrd.img-*")), self.folder / "initrd")
+        (self.folder / "command-line").write_text(command_line)
 
     @property
     def host_key(self) -> Path:

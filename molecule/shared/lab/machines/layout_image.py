@@ -23,6 +23,7 @@ from .layout import (
     ROOT_SUBVOLUME,
     SWAP_MIB,
     VOLUME_GROUP,
+    Bus,
     Layout,
 )
 from .shell import run, step
@@ -72,6 +73,8 @@ def _build(image: Image, layout: Layout, base: Image) -> None:
         shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
         shutil.copytree(esp, root / "boot/efi", dirs_exist_ok=True)
         run_inside(root, SETUP, _environment(layout, uuids))
+        if layout.bus is Bus.MMC:  # OVMF has no driver for it
+            built.keep_direct_start(root / "boot", f"root=UUID={uuids.root} ro {_kernel_args(layout, uuids)}")
         with step("disk"):
             _Workshop(layout, uuids, root, work).write_disks(built)
         for file in (base.kernel, base.host_key):

@@ -45,6 +45,20 @@ class Firmware(enum.Enum):
 
 
 @dataclass(frozen=True)
+class DirectStart:
+    """A kernel that QEMU hands to the firmware, which loads none from a disk then."""
+
+    kernel: Path
+    initrd: Path
+    command_line: str
+
+    @property
+    def arguments(self) -> list[str]:
+        """For QEMU."""
+        return ["-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", self.command_line]
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a machine is made of."""
 
@@ -62,6 +76,7 @@ class Spec:
     stick: Path | None = None  # raw image of the USB drive; the machine's writes to it are thrown away
     same_mac: bool = False  # its second NIC has the address of the one on the cable
     volatile: bool = False  # its first disk has a volatile write cache: see `cut_power`
+    direct_start: DirectStart | None = None
     tpm: Path | None = None  # folder of its TPM's secrets
     clock_ahead: int = 0  # seconds by which its hardware clock is ahead
 
@@ -102,6 +117,7 @@ class Machine:
             *["-device", "qemu-xhci,id=usb"],
             *self._network(spec),
             *_storage(spec, self._volatile(spec).url if spec.disk and spec.volatile else str(spec.disk)),
+            *(spec.direct_start.arguments if spec.direct_start else []),
             *(self._tpm(spec.tpm).arguments if spec.tpm else []),
             *(["-rtc", f"base={_time(spec.clock_ahead)}"] if spec.clock_ahead else []),
         ]
@@ -452,6 +468,6 @@ def _on_bus(hardware: Hardware, number: int) -> list[str]:
         Bus.SATA: f"ide-hd,drive=disk{number},bus=ide.{number},serial=STIEFEL-LAB-{number + 1},{size}",
         Bus.MMC: f"sd-card,drive=disk{number}",
     }
-    if hardware.bus is Bus.MMC:  # which has no boot index: the firmware finds it all the same
+    if hardware.bus is Bus.MMC:  # which has no boot index
         return ["-device", "sdhci-pci", "-device", words[Bus.MMC]]
     return ["-device", words[hardware.bus] + (",bootindex=1" if number == 0 else "")]
