@@ -353,6 +353,25 @@ def test_dracut_asks_for_the_passphrase_at_once_and_again(dracut):
     assert "data " not in shown
 
 
+def test_dracut_brings_the_libraries_of_pythons_modules(new_laptop):
+    """Without cryptsetup nobody else brought libffi: ctypes missed it, and the desktop's screen had a traceback."""
+    made = new_laptop("dracut")
+    made.run("rm -r /usr/lib/dracut/modules.d/*crypt* /usr/lib/dracut/modules.d/*pkcs11*")
+    built = made.build()
+    assert built.returncode == 0, built.stdout
+    assert "/libffi.so" in made.run(f"lsinitrd {IMAGE}").stdout
+
+
+def test_an_initrd_that_lacks_a_library_of_the_attach_script_is_refused_aloud(new_laptop):
+    made = new_laptop("dracut")
+    made.write("etc/dracut.conf.d/10-mine.conf", 'add_dracutmodules+=" thin "\n')
+    module = 'check() { return 255; }\ninstall() { rm "$initdir"/usr/lib/*/libffi.so*; }\n'
+    made.write("usr/lib/dracut/modules.d/99thin/module-setup.sh", module, 0o755)
+    built = made.build()
+    assert built.returncode != 0
+    assert re.search(r"the attach script needs \S+/libffi\.so\.8, which is not in the initrd", built.stdout)
+
+
 def test_dracut_takes_every_driver_and_no_graphics_over(dracut):
     files = dracut.run(f"lsinitrd {IMAGE}").stdout
     found = set(re.findall(r"/([\w-]+)\.ko", files))
