@@ -91,7 +91,8 @@ def test_a_step_that_hangs_is_ended_and_counts_as_failed(capsys: pytest.CaptureF
 def test_a_run_ends_with_what_failed_and_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    says = "print('ok'); print('\\x1b[31mERROR\\x1b[0m not idempotent'); print('switched off\\n' * 99); exit(1)"
+    said = ["ok", "\x1b[31mERROR\x1b[0m not idempotent", *["switched off"] * 99, "ERROR Molecule executed"]
+    says = f"print(*{said}, sep='\\n'); raise SystemExit(1)"
     monkeypatch.setattr(run, "lint_steps", lambda: [python("molecule lab", says), python("fine", "pass")])
     monkeypatch.setattr(sys, "argv", ["run.py", "molecule lab", "fine"])
     assert run.main() == 1
