@@ -5,6 +5,7 @@ Sources: systemd's "Storage Daemons for the Root File System" (systemd.io/ROOT_S
 
 import ctypes
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def outlive(name: str) -> None:
     * Its command line becomes `@name`: systemd kills nobody whose argv[0] begins so, at switch_root or shutdown.
     * It goes to the root control group: with its unit's, systemd would end it.
     * It has no terminal, no working folder, no open standard stream.
+    * A child that ends is gone at once (wait(2), SIGCHLD). One that nobody has asked for yet has no command line any
+      more, and nobody can kill it: systemd would wait 90 s for its end at each shutdown, and then once more.
     """
     os.setsid()
     os.chdir("/")
@@ -32,6 +35,7 @@ def outlive(name: str) -> None:
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     os.close(null)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     rename(f"@{name}")
     with suppress(OSError):  # an initramfs without systemd has no control groups
         CGROUP_ROOT.write_text("0")
