@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,6 +133,8 @@ def comes_home(watch: Watch, lab: Laboratory, before: Facts) -> None:
     lab.target.press_power()
     watch.until("session", RELEASED, LAPTOP_LOGIN)
     lab.target.wait_off(seconds=300, why="the target was told to shut down")
+    waited_for = re.search(r"Waiting for process.*stiefel", lab.target.log.read_text(errors="replace"))
+    lab.result.check("nothing of ours was waited for at its shutdown", not waited_for)
     watch.laptop.wait_ssh(seconds=LOGIN_SECONDS)
     for what, is_so in laptop_checks(before, ask(watch.laptop), written).items():
         lab.result.check(what, is_so)
