@@ -20,7 +20,7 @@ from ..machines.shell import step
 from .command import Command, bench_of, output
 from .crash import Laboratory, the_agent_is_killed, the_export_is_killed
 from .facts import Facts, ask, laptop_checks, target_checks, write_something
-from .outage import Outages
+from .outage import CABLE_SECONDS, Outages
 from .own_disk import digest, left_alone, own_disk
 from .result import Result
 from .watch import BEACON, LAPTOP_LOGIN, LOAD, MOVE, RELEASED, Watch
@@ -99,7 +99,7 @@ def boots(watch: Watch, stick: Path, disk: Path) -> Machine:
 
 
 def run_faults(bench: Bench, stick: Path, report: Path) -> None:
-    """One session, about twenty minutes without KVM.
+    """One session, about forty minutes without KVM.
 
     Raises:
         LabError: input and output stopped, something of the desktop's was touched, or the laptop did not come home.
@@ -115,7 +115,8 @@ def run_faults(bench: Bench, stick: Path, report: Path) -> None:
             result.check(what, is_so)
         lab = Laboratory(watch, target, result)
         outages = Outages(target, lab.load, result, figures)
-        outages.cable_out()
+        for seconds in CABLE_SECONDS:
+            outages.cable_out(seconds)
         outages.adapter_hangs()
         outages.adapter_out()
         the_agent_is_killed(lab)

@@ -10,6 +10,7 @@ from ..machines.machine import Machine
 from .guest import program
 
 PROGRESS = "/run/stiefel-io-loop"
+STANDSTILLS = "/run/stiefel-standstills"
 ROUND_SECONDS = 600
 """A round takes seconds; after an outage the kernel's own patience is part of it."""
 
@@ -52,3 +53,29 @@ class Load:
     def stop(self) -> None:
         """End it."""
         self._target.ssh("sudo systemctl stop stiefel-io-loop")
+
+
+@dataclass(frozen=True)
+class Standstill:
+    """A time in which the disk did not answer."""
+
+    seconds: float
+    carrier: float | None
+    """How many of them a cable had a carrier again; None: none came back."""
+
+
+class Standstills:
+    """Notes in one target when its disk stands still (see guest/standstills.py); something must be asking for it."""
+
+    def __init__(self, target: Machine) -> None:
+        """Start noting."""
+        self._target = target
+        target.put(program("standstills").read_bytes(), "standstills.py")
+        words = "ip netns exec stiefel python3 $PWD/standstills.py"
+        unit = f"--unit=stiefel-standstills --property=StandardOutput=truncate:{STANDSTILLS}"
+        target.ssh(f"sudo systemd-run --quiet {unit} {words}")
+        target.ssh(f"until test -e {STANDSTILLS}; do sleep 1; done", seconds=ROUND_SECONDS)
+
+    def noted(self) -> list[Standstill]:
+        """Return all until now."""
+        return [Standstill(**json.loads(line)) for line in self._target.ssh(f"cat {STANDSTILLS}").splitlines()]

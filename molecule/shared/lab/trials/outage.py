@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from ..machines.bench import mac
 from ..machines.machine import Machine
-from .load import Load
+from ..machines.shell import LabError
+from .load import Load, Standstill, Standstills
 from .result import Result
 
-CABLE_SECONDS = 40
-"""So long TCP's back-off alone had kept the target waiting for two minutes and more, once the cable was back."""
+CABLE_SECONDS = (5, 40, 600)
+"""40 s: TCP's back-off alone had kept the target waiting for two minutes and more, once the cable was back. 600 s: the
+tunnel's keys are refused, and every request was sent again, long before."""
+ADAPTER_SECONDS = 5
 LINK = "stiefellink"
 ANOTHER_ADAPTER = "virtio-net-pci"
+
+
+def whole(standstill: Standstill) -> float:
+    """How long the disk stood still in all."""
+    return standstill.seconds
+
+
+def since_carrier(standstill: Standstill) -> float:
+    """How long it stood still although a cable was back.
+
+    Raises:
+        LabError: none was.
+    """
+    if standstill.carrier is None:
+        raise LabError(f"the disk stood still for {standstill.seconds} s, and no cable had come back")
+    return standstill.carrier
 
 
 @dataclass
@@ -26,30 +46,39 @@ class Outages:
     result: Result
     figures: dict[str, str] = field(default_factory=dict)
 
-    def cable_out(self) -> None:
-        """Pull the cable for a while."""
-        self.desktop.plug(connected=False)
-        time.sleep(CABLE_SECONDS)  # the outage itself
-        self.desktop.plug(connected=True)
-        self._goes_on(f"{CABLE_SECONDS} s without cable", "F4", "F5", "F35")
+    def __post_init__(self) -> None:
+        """Look from now on."""
+        self._standstills = Standstills(self.desktop)
+
+    def cable_out(self, seconds: int) -> None:
+        """Pull the cable for so long."""
+        with self._going_on(f"{seconds} s without cable", "F4", "F5", "F35", figure=since_carrier):
+            self.desktop.plug(connected=False)
+            time.sleep(seconds)  # the outage itself
+            self.desktop.plug(connected=True)
 
     def adapter_out(self) -> None:
         """Take the adapter out, and put another one in its place: another driver, another name, the same cable."""
-        self.desktop.unplug_adapter()
-        self.desktop.plug_adapter(ANOTHER_ADAPTER, mac(self.desktop.name))
-        self._goes_on("another adapter", "F9", "F34")
+        with self._going_on("another adapter", "F9", "F34", figure=since_carrier):
+            self.desktop.unplug_adapter()
+            time.sleep(ADAPTER_SECONDS)  # the outage itself
+            self.desktop.plug_adapter(ANOTHER_ADAPTER, mac(self.desktop.name))
 
     def adapter_hangs(self) -> None:
         """Let the adapter swallow whatever is to be sent: only one that begins anew has no such queue."""
-        self.desktop.ssh(f"sudo ip netns exec stiefel tc qdisc replace dev {LINK} root pfifo limit 0")
-        self._goes_on("an adapter that hung", "F41")
+        with self._going_on("an adapter that hung", "F41", figure=whole):
+            self.desktop.ssh(f"sudo ip netns exec stiefel tc qdisc replace dev {LINK} root pfifo limit 0")
 
-    def _goes_on(self, after: str, *rows: str) -> None:
-        start = time.monotonic()
+    @contextmanager
+    def _going_on(self, after: str, *rows: str, figure: Callable[[Standstill], float]) -> Iterator[None]:
+        """See that input and output go on after what happens within, and how soon."""
+        before = len(self._standstills.noted())
+        yield
         count = self.load.whole_round()
-        seconds = time.monotonic() - start
-        facts: dict[str, Any] = asdict(count) | {"seconds until a whole round": round(seconds, 1)}
-        self.result.facts[after] = facts
+        longest = max(self._standstills.noted()[before:], key=lambda one: one.seconds)
+        self.result.facts[after] = asdict(count) | asdict(longest)
         self.result.check(f"after {after}: input and output go on", count.errors == 0)
         if count.errors == 0:
-            self.figures |= dict.fromkeys(rows, f"{seconds:.1f} s after {after}")
+            told = f"{figure(longest):.1f} s after {after}"
+            for row in rows:
+                self.figures[row] = f"{self.figures[row]}, {told}" if row in self.figures else told
