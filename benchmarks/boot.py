@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from . import ramdisk
 from .figures import Round
-from .ground import SOURCE, LeftOut, said
+from .ground import ROOT, SOURCE, LeftOut, said
 
 ORIGINAL_SECONDS = 26.0
 """The original's client in the same kind of machine: two emulated processors, 2 GiB."""
@@ -23,7 +25,8 @@ import pathlib, sys
 from stiefel_agent.protocol.keys import Key, serialise
 pathlib.Path(sys.argv[1]).write_text(serialise([Key.generate("bench").for_stick()]))
 """
-LINE = "stiefel.role=client loglevel=3 console=tty0 console=ttyS0,115200"
+QUICK = yaml.safe_load((ROOT / "roles/usbdrive/vars/main.yml").read_text())["__usbdrive_quick"]
+LINE = f"stiefel.role=client loglevel=3 {QUICK} console=tty0 console=ttyS0,115200"
 MACHINE = ("-machine", "q35", "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-no-reboot")
 CABLE = ("-netdev", "hubport,id=cable,hubid=0", "-device", "e1000e,netdev=cable,romfile=")
 

@@ -139,13 +139,14 @@ def test_what_only_the_laptop_needs_is_not_on_a_stick(tmp_path: Path, monkeypatc
     (root / listed).write_text("/.\n/usr\n/usr/bin\n/usr/bin/nbdkit\n")
     plan = replace(plan, modules=("net",), server_modules=("disk",), server_packages=("nbdkit",))
 
-    def stage(_: Any, modules: list[str], folder: Path) -> None:
+    def stage(_: Any, modules: list[str], _firmware: Path, folder: Path) -> None:
         """Lay modules and a list of them, as depmod makes it."""
         folder.mkdir()
         for name, text in {"modules.dep": " ".join(modules), **dict.fromkeys(modules, "")}.items():
             (folder / name).write_text(text)
 
     monkeypatch.setattr(pack, "stage_drivers", stage)
+    monkeypatch.setattr(pack, "stage_firmware", lambda *_: None)
     base = pack.base_frames(plan, None, "1")
 
     def found(frame: Path) -> set[str]:
@@ -160,6 +161,27 @@ def test_what_only_the_laptop_needs_is_not_on_a_stick(tmp_path: Path, monkeypatc
     assert {kept, "net", "modules.dep", "usr/bin"} <= found(base.client)
     assert not {served, "disk"} & found(base.client)
     assert found(base.server) == {served, "disk", "modules.dep"}
+
+
+@pytest.mark.skipif(not shutil.which("zstd"), reason="needs zstd")
+def test_firmware_lies_compressed_where_the_kernel_looks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, stage = tmp_path / "root", tmp_path / "stage"
+    plan = root_folder(root, "usr/lib/firmware/maker/chip-2.fw", "usr/lib/firmware/maker/unwanted.fw")
+    (root / "usr/lib/firmware/maker/chip-2.fw").write_bytes(b"microcode")
+    (root / "usr/lib/firmware/maker/chip-1.fw").symlink_to("chip-2.fw")
+    (root / "usr/lib/firmware/old.fw").symlink_to("maker/chip-2.fw")
+    (root / "usr/lib/modules/6").mkdir(parents=True)
+    (root / "usr/lib/modules/6/modules.dep").touch()
+    monkeypatch.setattr(pack, "module_closure", lambda *_: set())
+    monkeypatch.setattr(pack, "firmware_of", lambda _: {"maker/chip-1.fw", "old.fw", "/maker/chip-3*"})
+    pack.stage_firmware(plan, (), stage)
+    assert sorted(pack.everything(stage)) == ["maker", "maker/chip-1.fw.zst", "maker/chip-2.fw.zst", "old.fw.zst"]
+    for name in ("maker/chip-1.fw.zst", "old.fw.zst"):
+        assert subprocess.run(
+            ["zstd", "-dcq"], input=(stage / name).read_bytes(), capture_output=True, check=True
+        ).stdout == (b"microcode")
 
 
 LIBRARY = "usr/lib/python3.13"

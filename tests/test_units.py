@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from stiefel_agent.laptop.command_line import QUICK
 from stiefel_agent.protocol.session import IN_TARGET
 
 EXPOSURE = {
@@ -92,3 +93,8 @@ def test_in_a_target_autokexec_does_not_run() -> None:
     text = UNITS["stiefel-autokexec"].read_text()
     assert f"\nConditionPathExists=!{IN_TARGET}\n" in text
     assert "\nConditionKernelCommandLine=!stiefel.role\n" in text
+
+
+def test_a_stick_and_a_laptop_start_the_ramdisk_with_the_same_words() -> None:
+    stick = yaml.safe_load((ROOT / "roles/usbdrive/vars/main.yml").read_text())
+    assert stick["__usbdrive_quick"] == QUICK

@@ -218,8 +218,11 @@ def firmware_of(modules: Iterable[Path]) -> set[str]:
     return set(listed.stdout.split())
 
 
-def stage_drivers(plan: Plan, patterns: Iterable[str], stage: Path) -> None:
-    """Lay the wanted modules, their dependency lists and their firmware into a folder, made anew."""
+def stage_drivers(plan: Plan, patterns: Iterable[str], firmware: Path, stage: Path) -> None:
+    """Lay the wanted modules, their dependency lists and their firmware into a folder, made anew.
+
+    `firmware`: where that is, compressed.
+    """
     shutil.rmtree(stage, ignore_errors=True)
     version = kernel_version(plan.root)
     source = plan.root / "usr/lib/modules" / version
@@ -231,11 +234,39 @@ def stage_drivers(plan: Plan, patterns: Iterable[str], stage: Path) -> None:
     merged_usr.symlink_to("usr/lib")
     subprocess.run(["depmod", "--basedir", str(stage), version], check=True)
     merged_usr.unlink()
-    firmware = plan.root / "usr/lib/firmware"
     for pattern in firmware_of(source / name for name in modules):
-        for path in firmware.glob(pattern.lstrip("/")):
-            for part in {path.resolve().relative_to(firmware.resolve()), path.relative_to(firmware)}:
-                copy(firmware / part, stage / "usr/lib/firmware" / part)
+        copy_with_target(firmware, f"{pattern}.zst", stage / "usr/lib/firmware")
+
+
+def stage_firmware(plan: Plan, patterns: Iterable[str], stage: Path) -> None:
+    """Lay the firmware of the wanted modules into a folder, made anew, file by file compressed.
+
+    The kernel looks for NAME.zst where there is no NAME (FW_LOADER_COMPRESS_ZSTD), so a desktop unpacks what its own
+    adapter asks for, and not all that there is.
+    """
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir()
+    source = plan.root / "usr/lib/modules" / kernel_version(plan.root)
+    for pattern in firmware_of(source / name for name in module_closure(source, patterns)):
+        copy_with_target(plan.root / "usr/lib/firmware", pattern, stage)
+    files = sorted(path for path in stage.rglob("*") if path.is_file() and not path.is_symlink())
+    command = ["zstd", "--quiet", "--rm", f"-{plan.compression}"]
+    processors = os.cpu_count() or 1
+    shares = [share for first in range(processors) if (share := files[first::processors])]
+    pressing = [subprocess.Popen([*command, *share]) for share in shares]
+    statuses = [one.wait() for one in pressing]
+    if any(statuses):
+        sys.exit(f"pack.py: compressing firmware in {stage} failed: is there space left?")
+    for link in [path for path in stage.rglob("*") if path.is_symlink()]:
+        link.with_name(f"{link.name}.zst").symlink_to(f"{link.readlink()}.zst")
+        link.unlink()
+
+
+def copy_with_target(source: Path, pattern: str, target: Path) -> None:
+    """Copy the files that a pattern means to the same place below another folder; of a link, what it leads to, too."""
+    for path in source.glob(pattern.lstrip("/")):
+        for part in {path.resolve().relative_to(source.resolve()), path.relative_to(source)}:
+            copy(source / part, target / part)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -375,8 +406,10 @@ def base_frames(plan: Plan, python: frozenset[str] | None, inputs: str) -> Base:
         served = {path for path in owned if (whole := plan.root / path).is_symlink() or not whole.is_dir()}
         files = list(kept_files(plan, python))
         drivers, all_drivers = plan.work / "drivers-client", plan.work / "drivers-server"
-        stage_drivers(plan, plan.modules, drivers)
-        stage_drivers(plan, [*plan.modules, *plan.server_modules], all_drivers)
+        all_modules, firmware = [*plan.modules, *plan.server_modules], plan.work / "firmware"
+        stage_firmware(plan, all_modules, firmware)
+        stage_drivers(plan, plan.modules, firmware, drivers)
+        stage_drivers(plan, all_modules, firmware, all_drivers)
         write_base(plan, (path for path in files if path not in served), drivers, everything(drivers), base.client)
         write_base(
             plan, (path for path in files if path in served), all_drivers, added(all_drivers, drivers), base.server

@@ -55,27 +55,17 @@ class Load:
         self._target.ssh("sudo systemctl stop stiefel-io-loop")
 
 
-@dataclass(frozen=True)
-class Standstill:
-    """A time in which the disk did not answer."""
-
-    seconds: float
-    carrier: float | None
-    """How many of them a cable had a carrier again; None: none came back."""
-
-
 class Standstills:
-    """Notes in one target when its disk stands still (see guest/standstills.py); something must be asking for it."""
+    """Notes in one target for how long its disk stood still (guest/standstills.py); something must be asking for it."""
 
     def __init__(self, target: Machine) -> None:
         """Start noting."""
         self._target = target
         target.put(program("standstills").read_bytes(), "standstills.py")
-        words = "ip netns exec stiefel python3 $PWD/standstills.py"
         unit = f"--unit=stiefel-standstills --property=StandardOutput=truncate:{STANDSTILLS}"
-        target.ssh(f"sudo systemd-run --quiet {unit} {words}")
+        target.ssh(f"sudo systemd-run --quiet {unit} python3 $PWD/standstills.py")
         target.ssh(f"until test -e {STANDSTILLS}; do sleep 1; done", seconds=ROUND_SECONDS)
 
-    def noted(self) -> list[Standstill]:
-        """Return all until now."""
-        return [Standstill(**json.loads(line)) for line in self._target.ssh(f"cat {STANDSTILLS}").splitlines()]
+    def noted(self) -> list[float]:
+        """Return the seconds of each until now."""
+        return [float(line) for line in self._target.ssh(f"cat {STANDSTILLS}").split()]

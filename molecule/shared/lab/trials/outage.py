@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from ..machines.bench import mac
 from ..machines.machine import Machine
-from ..machines.shell import LabError
-from .load import Load, Standstill, Standstills
+from .load import Load, Standstills
 from .result import Result
 
 CABLE_SECONDS = (5, 40, 600)
@@ -21,20 +20,17 @@ LINK = "stiefellink"
 ANOTHER_ADAPTER = "virtio-net-pci"
 
 
-def whole(standstill: Standstill) -> float:
-    """How long the disk stood still in all."""
-    return standstill.seconds
+@dataclass
+class Outage:
+    """For how many seconds nothing could go through, at least: what is more of a standstill came after it."""
 
+    seconds: float = 0.0
 
-def since_carrier(standstill: Standstill) -> float:
-    """How long it stood still although a cable was back.
-
-    Raises:
-        LabError: none was.
-    """
-    if standstill.carrier is None:
-        raise LabError(f"the disk stood still for {standstill.seconds} s, and no cable had come back")
-    return standstill.carrier
+    def last(self, seconds: float) -> None:
+        """Let it last so long."""
+        began = time.monotonic()
+        time.sleep(seconds)
+        self.seconds = time.monotonic() - began
 
 
 @dataclass
@@ -52,33 +48,33 @@ class Outages:
 
     def cable_out(self, seconds: int) -> None:
         """Pull the cable for so long."""
-        with self._going_on(f"{seconds} s without cable", "F4", "F5", "F35", figure=since_carrier):
+        with self._going_on(f"{seconds} s without cable", "F4", "F5", "F35") as outage:
             self.desktop.plug(connected=False)
-            time.sleep(seconds)  # the outage itself
+            outage.last(seconds)
             self.desktop.plug(connected=True)
 
     def adapter_out(self) -> None:
         """Take the adapter out, and put another one in its place: another driver, another name, the same cable."""
-        with self._going_on("another adapter", "F9", "F34", figure=since_carrier):
+        with self._going_on("another adapter", "F9", "F34") as outage:
             self.desktop.unplug_adapter()
-            time.sleep(ADAPTER_SECONDS)  # the outage itself
+            outage.last(ADAPTER_SECONDS)
             self.desktop.plug_adapter(ANOTHER_ADAPTER, mac(self.desktop.name))
 
     def adapter_hangs(self) -> None:
         """Let the adapter swallow whatever is to be sent: only one that begins anew has no such queue."""
-        with self._going_on("an adapter that hung", "F41", figure=whole):
+        with self._going_on("an adapter that hung", "F41"):
             self.desktop.ssh(f"sudo ip netns exec stiefel tc qdisc replace dev {LINK} root pfifo limit 0")
 
     @contextmanager
-    def _going_on(self, after: str, *rows: str, figure: Callable[[Standstill], float]) -> Iterator[None]:
+    def _going_on(self, after: str, *rows: str) -> Iterator[Outage]:
         """See that input and output go on after what happens within, and how soon."""
         before = len(self._standstills.noted())
-        yield
+        yield (outage := Outage())
         count = self.load.whole_round()
-        longest = max(self._standstills.noted()[before:], key=lambda one: one.seconds)
-        self.result.facts[after] = asdict(count) | asdict(longest)
+        seconds = max(self._standstills.noted()[before:]) - outage.seconds
+        self.result.facts[after] = asdict(count) | {"seconds until the disk answered": round(seconds, 1)}
         self.result.check(f"after {after}: input and output go on", count.errors == 0)
         if count.errors == 0:
-            told = f"{figure(longest):.1f} s after {after}"
+            told = f"{seconds:.1f} s after {after}"
             for row in rows:
                 self.figures[row] = f"{self.figures[row]}, {told}" if row in self.figures else told

@@ -24,7 +24,7 @@ from stiefel_agent.config import AutokexecConfig, Method
 from stiefel_agent.errors import LoaderRefused, NotNow, StiefelError
 from stiefel_agent.face.console import complain, event, say
 from stiefel_agent.laptop import boot, command_line, loader
-from stiefel_agent.laptop.command_line import TargetLine
+from stiefel_agent.laptop.command_line import QUICK, TargetLine
 from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
 from stiefel_agent.machine import disk, firmware, guest, kexec, link, netdev, rtc
 from stiefel_agent.protocol import session
@@ -90,7 +90,7 @@ def server_system(settings: AutokexecConfig) -> Iterator[kexec.System]:
             f"{folder}/kernel-version": version.encode(),
         }
         kernel, initrd = files.pop("kernel"), files.pop("initrd")
-        arguments = f"stiefel.role=server quiet loglevel=3 panic=30 {settings.kernel_args}".strip()
+        arguments = f"stiefel.role=server quiet loglevel=3 panic=30 {QUICK} {settings.kernel_args}".strip()
         yield kexec.System(kernel, initrd, arguments, {**texts, **files})
 
 

@@ -16,6 +16,14 @@ from stiefel_agent.protocol import clock
 LONGEST = 2047 - len(" ") - clock.LONGEST
 """Characters that a command line may have on x86 (COMMAND_LINE_SIZE, less its end), and room for the time."""
 
+QUICK = "cryptomgr.notests lsm=lockdown,yama"
+"""What the ramdisk's kernel need not do before it is of use, a fourth of all that it does until a desktop calls.
+
+It does not try each cipher with known answers, and begins no security module for which the ramdisk has no policy. Both
+are of kernel-parameters.rst. Lockdown keeps what Secure Boot stands for, Yama keeps programs from looking into each
+other; what checks signatures (IMA, of LSM_ORDER_LAST) is begun whatever is said here.
+"""
+
 _THIS_BOOT = (
     "BOOT_IMAGE", "initrd", "rdinit", "acpi_rsdp", "elfcorehdr", "kexec_jump_back_entry", "vt.handoff",
     "stiefel.role", "stiefel.when_lost", "stiefel.clock",
