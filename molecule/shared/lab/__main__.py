@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .machines.bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, Bench, Pc
+from .machines.bench import DESKTOP, LAPTOP, LIFETIME_SECONDS, LOGIN_SECONDS, NAMES, PROCESSORS, Bench, Pc
 from .machines.cache import fingerprint
 from .machines.layout import LAYOUTS, PLAIN
 from .machines.layout_image import image_of
@@ -22,7 +22,8 @@ from .trials.command import ADAPTER, FIRMWARE, STICK, Argument, Command, all_tri
 def up(options: argparse.Namespace) -> None:
     """Start the laptop from a fresh disk and wait for an ssh login."""
     image = image_of(LAYOUTS[options.layout])
-    bench = Bench.create(options.name, image, hub=options.hub, lifetime_seconds=options.lifetime)
+    wanted = {"lifetime_seconds": options.lifetime, "processors": options.processors}
+    bench = Bench.create(options.name, image, hub=options.hub, **wanted)
     _await_login(bench, options, backing=options.disk)
 
 
@@ -139,6 +140,7 @@ COMMANDS = (
             FIRMWARE,
             VOLATILE,
             Argument("--disk", type=Path, help="start from this disk instead of the base image"),
+            Argument("--processors", type=int, default=PROCESSORS, help="of each machine"),
             Argument("--hub", action="store_true", help="join the machines by a hub: room for more than two"),
             Argument("--lifetime", type=int, default=LIFETIME_SECONDS, help="seconds until each machine is ended"),
         ),
