@@ -28,6 +28,8 @@ DISK = "/dev/nullb0"
 EXPORT, CONNECTIONS = "bench", 4
 """Connections: the product's default, and as many queues for NVMe/TCP."""
 MIB, SMALL = "1M", "4k"
+TUNNELS = {"P7": sizes.USUAL, "P7-jumbo": sizes.LARGEST}
+"""The rows that are measured through the tunnel, by the size of the packets on its cable."""
 NVMET = Path("/sys/kernel/config/nvmet")
 NVME_PORT = 4420
 """IANA's port for NVMe over TCP."""
@@ -58,8 +60,8 @@ def until(there: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def prepare() -> None:
-    """Make a disk, two ends and a cable."""
+def prepare(packet: int) -> None:
+    """Make a disk, two ends and a cable that takes packets of this size."""
     for what, where in (("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run")):
         subprocess.run(["mount", "-t", what, what, where], check=False, stderr=subprocess.DEVNULL)
     for module in (
@@ -78,17 +80,17 @@ def prepare() -> None:
         os.close(netns.create(home))
     run("ip", "link", "add", "cable", "netns", "laptop", "type", "veth", "peer", "name", "cable", "netns", "desktop")
     for end, address in ADDRESSES.items():
-        for words in ("link set lo up", "link set cable up", f"address add {address}/64 dev cable nodad"):
+        for words in ("link set lo up", f"link set cable mtu {packet} up", f"address add {address}/64 dev cable nodad"):
             run("ip", "-n", end, *words.split())
 
 
-def lay_tunnel() -> None:
-    """Lay the session's tunnel over the cable, as the agents at its ends do."""
+def lay_tunnel(packet: int) -> None:
+    """Lay the session's tunnel over a cable that takes packets of this size, as the agents at its ends do."""
     keys = {end: tunnel.new_private_key() for end in ADDRESSES}
     shared = os.urandom(32)
     with at(LAPTOP):
         server = tunnel.server_configuration(keys["laptop"], tunnel.public_key(keys["desktop"]), shared)
-        tunnel.create(server, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS, sizes.USUAL)
+        tunnel.create(server, tunnel.SERVER_ADDRESS, tunnel.CLIENT_ADDRESS, packet)
     with at(DESKTOP):
         client = f"""[Interface]
 PrivateKey = {keys["desktop"]}
@@ -98,7 +100,7 @@ PresharedKey = {tunnel.encode(shared)}
 Endpoint = [{ADDRESSES["laptop"]}]:{tunnel.PORT}
 AllowedIPs = {tunnel.SERVER_ADDRESS}/128
 """
-        tunnel.create(client, tunnel.CLIENT_ADDRESS, tunnel.SERVER_ADDRESS, sizes.USUAL)
+        tunnel.create(client, tunnel.CLIENT_ADDRESS, tunnel.SERVER_ADDRESS, packet)
 
 
 def export(address: str) -> None:
@@ -172,12 +174,14 @@ def iperf(address: str, seconds: float) -> float:
 
 def rounds(row: str, seconds: float) -> Iterator[tuple[float, float]]:
     """Yield our figure and the peer's, in turn, for ever."""
-    if row == "P7":
-        lay_tunnel()
+    if packet := TUNNELS.get(row):
+        prepare(packet)
+        lay_tunnel(packet)
         export(tunnel.SERVER_ADDRESS)
-        ours = attach(tunnel.SERVER_ADDRESS, sizes.segment(sizes.USUAL, tunnel=True))
+        ours = attach(tunnel.SERVER_ADDRESS, sizes.segment(packet, tunnel=True))
         while True:
             yield fio(ours, seconds, MIB, 4), iperf(tunnel.SERVER_ADDRESS, seconds)
+    prepare(sizes.USUAL)
     export(ADDRESSES["laptop"])
     ours, peer = attach(ADDRESSES["laptop"], sizes.segment(sizes.USUAL, tunnel=False)), attach_nvme()
     block, depth = {"P8": (MIB, 4), "P9-1": (SMALL, 1), "P9-32": (SMALL, 32)}[row]
@@ -188,7 +192,6 @@ def rounds(row: str, seconds: float) -> Iterator[tuple[float, float]]:
 def main() -> None:
     """Never returns: the machine is switched off from outside."""
     try:
-        prepare()
         for ours, peer in rounds(sys.argv[1], float(sys.argv[2])):
             print("FIGURES " + json.dumps({"ours": ours, "peer": peer}), flush=True)
     except BaseException:

@@ -71,6 +71,17 @@ def test_bars_of_a_group_are_drawn_to_one_scale() -> None:
     assert [text.text for text in root.iter(f"{SVG}text")][:3] == ["size & more", "ours", "25 <MB>"]
 
 
+def test_every_row_s_words_fit_into_the_picture() -> None:
+    """Letters of 13 pixels are 7.6 wide in the middle, and 8.2 where they are bold (DejaVu Sans, rsvg-convert)."""
+    known = {row.name: result(Round(1, 2 if row.peer else None)) for row in ROWS}
+    root = ElementTree.fromstring(page.drawn(ROWS, known))
+    for text in root.iter(f"{SVG}text"):
+        assert text.text
+        width = len(text.text) * (8.2 if text.get("font-weight") else 7.6)
+        left = float(text.attrib["x"]) - (width if text.get("text-anchor") == "end" else 0)
+        assert 0 <= left < left + width <= float(root.attrib["width"]), text.text
+
+
 def test_groups_stand_below_each_other_inside_the_picture() -> None:
     root = ElementTree.fromstring(picture([Group("one", (Bar("ours", 1, "1"),)), Group("two", (Bar("ours", 0, "0"),))]))
     tops = [float(text.attrib["y"]) for text in root.iter(f"{SVG}text")]

@@ -39,8 +39,7 @@ LIFETIME_SECONDS = 2 * 3600
 QUEUE_FRAMES = 512
 PROCESSORS = 2
 """One is for many starts in a row, of which each must go well: a kernel that changes its own code puts an int3 where
-another processor must not go on yet, and an emulated one sometimes sees it when it is gone ("Oops: int3" in
-sched_clock_cpu, four seconds after a kernel began, in the fifth session of such a row)."""
+another processor must not go on yet, and an emulated one sometimes sees it when it is gone (docs/testing.md)."""
 CAPTURE_SECONDS = 5.0
 RUNS = REPOSITORY / "build" / "lab"
 STATE = "lab.json"

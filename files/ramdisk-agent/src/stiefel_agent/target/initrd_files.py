@@ -1,14 +1,18 @@
 """Print the files that `import stiefel_agent.target.attach` needs, one path a line, for the target's initrd.
 
-The list is what this very interpreter really loads, so it holds for any distribution's Python. Shared
-libraries are left to the tool that copies the files. Run it with the initrd's options: python3 -I -S.
+The list is what this very interpreter really loads, so it holds for any distribution's Python. With --libraries: the
+shared libraries that these are linked to, for tools that do not copy them along, and to see whether they are there.
+Run it with the initrd's options: python3 -I -S.
 """
 
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 import stiefel_agent.target.attach  # noqa: F401  (imported for what it loads)
+from stiefel_agent.machine import program
 
 
 def _files(module: ModuleType) -> set[Path]:
@@ -33,9 +37,17 @@ def initrd_files() -> list[Path]:
     return sorted(found)
 
 
+def libraries(files: Iterable[Path]) -> list[Path]:
+    """Return what interpreter and modules among these are linked to, as ldd(1) says it, sorted."""
+    linked = [str(path) for path in files if path.suffix not in {".py", ".pyc"}]
+    said = program.run("ldd", *linked).stdout
+    return sorted({Path(path) for path in re.findall(r"=> (/\S+)", said)})
+
+
 def main() -> int:
     """Print the list."""
-    print("\n".join(map(str, initrd_files())))
+    files = initrd_files()
+    print("\n".join(map(str, libraries(files) if "--libraries" in sys.argv else files)))
     return 0
 
 

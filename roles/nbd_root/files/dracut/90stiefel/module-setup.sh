@@ -20,8 +20,7 @@ install() {
     local files
     inst_multiple ip wg udevadm modprobe mount
     # dracut brings the libraries of what can be executed; Python's own modules cannot be, and need some, too.
-    mapfile -t files < <(/usr/lib/stiefel/initrd-files)
-    mapfile -t -O "${#files[@]}" files < <(printf '%s\n' "${files[@]}" | grep '\.so$' | xargs -r ldd | awk '$2 == "=>" {print $3}')
+    mapfile -t files < <(/usr/lib/stiefel/initrd-files; /usr/lib/stiefel/initrd-files --libraries)
     inst_multiple "${files[@]}"
     inst_multiple /usr/lib/stiefel/attach /usr/lib/stiefel/hide-firmware /usr/lib/udev/rules.d/59-stiefel-*.rules
     # shellcheck disable=SC2154  # dracut sets moddir and initdir
