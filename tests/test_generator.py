@@ -57,6 +57,15 @@ def test_a_target_touches_neither_firmware_nor_its_variables(start: Callable[[st
     assert f"early/{unit}" in start("target")
 
 
+@pytest.mark.fault("F35")
+def test_no_service_of_a_target_is_killed_for_waiting_for_its_disk(
+    start: Callable[[str], set[str]], tmp_path: Path
+) -> None:
+    for_all = "early/service.d/50-stiefel.conf"
+    assert for_all in start("target")
+    assert "WatchdogSec=0" in (tmp_path / for_all).read_text()
+
+
 @pytest.mark.fault("F12")
 def test_a_target_has_a_unit_by_whose_end_the_keeper_sees_a_shutdown(
     start: Callable[[str], set[str]], tmp_path: Path

@@ -134,8 +134,11 @@ def comes_home(watch: Watch, lab: Laboratory, before: Facts) -> None:
     lab.target.press_power()
     watch.until("session", RELEASED, LAPTOP_LOGIN)
     lab.target.wait_off(seconds=300, why="the target was told to shut down")
-    waited_for = re.search(r"Waiting for process.*stiefel", lab.target.log.read_text(errors="replace"))
-    lab.result.check("nothing of ours was waited for at its shutdown", not waited_for)
+    said = lab.target.log.read_text(errors="replace")
+    lab.result.check(
+        "nothing of ours was waited for at its shutdown", not re.search(r"Waiting for process.*stiefel", said)
+    )
+    lab.result.check("nothing was killed for waiting for its disk", "Failed with result 'watchdog'" not in said)
     watch.laptop.wait_ssh(seconds=LOGIN_SECONDS)
     for what, is_so in laptop_checks(before, ask(watch.laptop), written).items():
         lab.result.check(what, is_so)
