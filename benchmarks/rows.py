@@ -30,8 +30,8 @@ class Row:
     """Whether it takes so long that it is measured only when it is named."""
 
     def is_meant(self, word: str) -> bool:
-        """Say whether a word is its name, or what its name begins with."""
-        return self.name == word or (self.name.startswith(word) and not self.named)
+        """Say whether a word is its name, or what its name begins with, up to a hyphen: P1 is not P12-8."""
+        return self.name == word or (self.name.startswith(f"{word}-") and not self.named)
 
 
 def discovery(interfaces: int) -> Row:
@@ -130,13 +130,13 @@ ROWS = (
 
 
 def chosen(words: list[str]) -> list[Row]:
-    """Return the rows whose names begin with one of the words, or all that need not be named.
+    """Return the rows that one of the words means, or all that need not be named.
 
     Raises:
         ValueError: there is no such row.
     """
     for word in words:
-        if not any(row.name.startswith(word) for row in ROWS):
+        if not any(row.is_meant(word) for row in ROWS):
             names = f"from {ROWS[0].name} to {ROWS[-1].name}"
             raise ValueError(f"there is no row {word}. docs/benchmarks.md lists them, {names}.")
     if not words:

@@ -127,6 +127,7 @@ def test_the_page_of_the_tree_has_its_place_and_shows_every_row() -> None:
 
 def test_rows_are_chosen_by_how_their_names_begin() -> None:
     assert {one.name for one in chosen(["P12-8", "P6"])} == {"P6", "P6-memory", "P12-8"}
+    assert [one.name for one in chosen(["P1"])] == ["P1"]
     assert {one.name for one in ROWS if one not in chosen([])} == {f"outage-{kind}-200" for kind in OUTAGES}
     assert {one.name for one in chosen(["outage-cable"])} == {"outage-cable-5", "outage-cable-40"}
     assert [one.name for one in chosen(["outage-cable-200"])] == ["outage-cable-200"]

@@ -219,6 +219,11 @@ class Cable:
         """Let the carrier be, and nothing pass."""
         self._ip("link", "set", _port(machine, interface), "nomaster")
 
+    def swallow_sent(self, machine, interface="eth0"):
+        """Let nothing pass of what a machine sends, as an adapter does that hangs in one direction."""
+        hook = f'type filter hook ingress device "{_port(machine, interface)}" priority 0; policy drop;'
+        self._enter("nft", f"add table netdev sent; add chain netdev sent in {{ {hook} }}")
+
     def swallow_long(self, machine, interface="eth0"):
         """Lose what a machine leaves to its adapter to be cut into packets, as an adapter does that cannot."""
         hook = f'type filter hook ingress device "{_port(machine, interface)}" priority 0;'

@@ -56,6 +56,17 @@ def test_silence_is_what_was_not_received_however_much_was_sent(bench):
     assert peer not in laptop.run("wg", "show", TUNNEL, "peers")
 
 
+@pytest.mark.fault("F41")
+def test_an_adapter_that_sends_nothing_is_noticed_however_much_it_receives(bench, monkeypatch):
+    monkeypatch.setattr("nbd_kernel.REQUEST_SECONDS", 3600.0)  # the driver's own patience would end after 30 s
+    patience = {"target.keeper.SILENT_SECONDS": 1.0, "target.keeper.PATIENCE": 2}
+    laptop, desktop = bench.laptop(), bench.desktop(patience=patience)
+    with Load(desktop.boots()), chatter(laptop):
+        bench.cable.swallow_sent(desktop)
+        shown = ("ip", "-n", "stiefel", "link", "show", "dev", TUNNEL)
+        wait_for(lambda: "qdisc pfifo " in desktop.run(*shown), "the interface is given up")
+
+
 def test_the_laptop_says_how_long_it_has_heard_nothing_however_much_it_sends(bench):
     """F37: only what was received counts."""
     laptop, desktop = bench.laptop(), bench.desktop()

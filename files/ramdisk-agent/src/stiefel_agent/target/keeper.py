@@ -45,7 +45,10 @@ PATIENCE = 6
 TRIED_SECONDS = 10.0
 """How long an interface on which nobody answered is left alone."""
 SILENT_SECONDS = 12.0
-"""How long nothing may come in by a cable with a carrier: the laptop keeps the tunnel alive every 10 s."""
+"""How long nothing may come in by a cable with a carrier, for the laptop keeps the tunnel alive every 10 s; and how
+long TCP may send the same again without an answer, for an adapter can hang in one direction."""
+_AGAIN = 2
+"""Where linux/tcp.h, struct tcp_info, has tcpi_retransmits: how often in a row TCP has sent the same."""
 REBIND_SECONDS = 300.0
 """How often at most one device is taken from its driver: nobody may be there for hours."""
 HANDSHAKES = 3
@@ -95,6 +98,11 @@ class Connections:
         """Return those that are not closed yet."""
         return list(self._sockets)
 
+    def unanswered(self) -> bool:
+        """Say whether one of them has to send the same again."""
+        infos = (one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _AGAIN + 1) for one in self._sockets)
+        return any(info[_AGAIN] for info in infos)
+
     def drop(self) -> None:
         """End those that live, for their packets do not get through: the kernel will say of each that it is dead."""
         for one in self._sockets:
@@ -141,7 +149,8 @@ class Keeper:
         self._shaken: set[int] = set()
         self._rebinding, self._rebound = Rebinding(), dict[str, float]()
         self._losses, self._spared = Losses(), 0
-        self._received, self._received_at = (0, 0), time.monotonic()
+        self._received = (0, 0)
+        self._received_at = self._answered_at = time.monotonic()
         self._newcomer: Interface | None = None
         self._conduit = Conduit(session, way)
         self._do: dict[Act, Callable[[], Event | None]] = {
@@ -320,11 +329,13 @@ class Keeper:
         return tried is not None and time.monotonic() - tried < TRIED_SECONDS
 
     def _silent(self, link: Interface) -> bool:
-        """Say whether nothing has come in for a while."""
+        """Say whether nothing has come in for a while, or nothing of what was sent was answered."""
         now = time.monotonic()
         if self._received != (link.index, link.received):
             self._received, self._received_at = (link.index, link.received), now
-        return now - self._received_at >= SILENT_SECONDS
+        if not self._connections.unanswered():
+            self._answered_at = now
+        return now - min(self._received_at, self._answered_at) >= SILENT_SECONDS
 
     def _look_around(self) -> Interface | None:
         """Look for another interface with a carrier: a new one, or one that nobody uses."""
