@@ -188,7 +188,7 @@ FAULTS = (
     Fault(
         "F41",
         "An adapter hangs: it has a carrier, and nothing comes through",
-        "The work stands still for about 40 s: the adapter is taken down and up, then begins anew as if plugged in.",
+        "The work stands still for some 50 s: the adapter is taken down and up, then begins anew as if plugged in.",
     ),
     Fault(
         "F42",
