@@ -35,14 +35,24 @@ class Group:
     bars: tuple[Bar, ...]
     goal: float | None = None
 
+    @property
+    def lines(self) -> list[str]:
+        """The title, line by line."""
+        return textwrap.wrap(self.title, TITLE_CHARACTERS)
+
+    @property
+    def title_height(self) -> int:
+        """Pixels that the title takes beyond its first line."""
+        return (len(self.lines) - 1) * TITLE_LINE
+
 
 def _group(group: Group, top: int) -> Iterator[str]:
     """Yield a group's elements, from `top` down: the goal between bars and words, for these must be read."""
     room = WIDTH - LEFT - RIGHT
     longest = max([*(bar.value for bar in group.bars), group.goal or 0.0]) or 1.0
-    for number, line in enumerate(_title(group)):
+    for number, line in enumerate(group.lines):
         yield f'<text x="8" y="{top + 14 + number * TITLE_LINE}" font-weight="bold">{escape(line)}</text>'
-    top += (len(_title(group)) - 1) * TITLE_LINE
+    top += group.title_height
     words = []
     for number, bar in enumerate(group.bars, 1):
         y, length = top + number * LINE, bar.value / longest * room
@@ -56,17 +66,13 @@ def _group(group: Group, top: int) -> Iterator[str]:
     yield from words
 
 
-def _title(group: Group) -> list[str]:
-    return textwrap.wrap(group.title, TITLE_CHARACTERS)
-
-
 def picture(groups: Sequence[Group]) -> str:
     """Return a picture with one group below the other; a red line is the goal of its group."""
     body: list[str] = []
     top = 8
     for group in groups:
         body += _group(group, top)
-        top += (len(group.bars) + 2) * LINE + (len(_title(group)) - 1) * TITLE_LINE
+        top += (len(group.bars) + 2) * LINE + group.title_height
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
     white = f'<rect width="{WIDTH}" height="{top}" fill="white"/>'
     return "\n".join([f'{head} font-family="sans-serif" font-size="13">', white, *body, "</svg>"]) + "\n"
