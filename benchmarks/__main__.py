@@ -32,7 +32,8 @@ def measured(row: Row, quick: bool) -> dict[str, Any]:
     with closing(row.measure(quick)) as turns:  # type: ignore[type-var]
         try:
             for one in islice(turns, 1 if quick else row.rounds):
-                rounds.append({"ours": one.ours, "peer": one.peer, "load": os.getloadavg()[0]})
+                load = os.getloadavg()[0] if one.load is None else one.load
+                rounds.append({"ours": one.ours, "peer": one.peer, "load": load})
                 said = f"{one.ours:.3f} {row.unit}" + (f", {row.peer}: {one.peer:.3f}" if one.peer else "")
                 print(f"   {row.name} {len(rounds)}: {said}", flush=True)
         except LeftOut as reason:
@@ -87,6 +88,9 @@ def main() -> int:
         keep(row.name, found)
         if rounds := page.rounds_of(found):
             print(f"   median {shown(summary(rounds).ours)} {row.unit}, goal {row.goal.text(row.unit)}", flush=True)
+    if not options.rows:
+        long = ", ".join(row.name for row in ROWS if row.named)
+        print(f"Left out for their time: {long}. They run when they are named.")
     return 1 if broken else 0
 
 

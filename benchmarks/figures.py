@@ -44,6 +44,8 @@ class Round:
 
     ours: float
     peer: float | None = None
+    load: float | None = None
+    """The machine's load then; None is now."""
 
 
 @dataclass(frozen=True)

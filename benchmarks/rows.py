@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import boot, bundle, controller, on_bench, pair, ramdisk, target
+from . import boot, bundle, controller, machines, on_bench, pair, ramdisk, target
 from .figures import Goal, Of, Round
 
 Measure = Callable[[bool], Iterator[Round]]
@@ -75,8 +75,27 @@ ROWS = (
         "s", "the original's", Goal(8), boot.client, quick=False,
     ),
     Row(
+        "P3", "a desktop's power-on until the laptop's kernel begins on it, the laptop being ready before (emulated)",
+        "s", "", Goal(25), machines.part("power_on"), quick=False, named=True,
+    ),
+    *(
+        Row(
+            name, f"the laptop's system on the desktop, from its kernel's begin to its login prompt, {how} (emulated)",
+            "s", "the same on the laptop", Goal(limit, Of.RATIO), machines.part("target", "laptop", encryption),
+            quick=False, named=True,
+        )
+        for name, how, limit, encryption in (
+            ("P4", "encrypted", 1.05, "wireguard"), ("P4-plain", "not encrypted", 1.0, "none"),
+        )
+    ),
+    Row(
         "P4n", "for how long a target's start, to its login prompt, stands still for its disk, at 1 ms a read",
         "s", "the same without reads ahead", Goal(0.5, Of.RATIO), target.reads_ahead, quick=False,
+    ),
+    Row(
+        "P5", "the laptop's trigger until it is ready to serve (emulated)",
+        "s", "its own start, from reset to login", Goal(0.6, Of.RATIO), machines.part("move", "restart"),
+        quick=False, named=True,
     ),
     Row(
         "P6", "the bundle, sealed and opened: what the slower side does in a second of its processor",
@@ -104,6 +123,10 @@ ROWS = (
             ("P9-1", "4 KiB, one request after the other", "1/s"),
             ("P9-32", "4 KiB, 32 requests at a time", "1/s"),
         )
+    ),
+    Row(
+        "P10", "a second install, on the laptop itself, which changes nothing (emulated; see below)",
+        "s", "", Goal(30), machines.second_install, rounds=1, quick=False, named=True,
     ),
     Row(
         "P11", "a ramdisk made from nothing: Debian's packages, drivers, packing",

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from benchmarks import __main__ as bench
-from benchmarks import controller, page
+from benchmarks import controller, machines, page
 from benchmarks.figures import Goal, Of, Round, shown, summary
 from benchmarks.ground import LeftOut
 from benchmarks.rows import OUTAGES, ROWS, Row, chosen
@@ -128,7 +128,8 @@ def test_the_page_of_the_tree_has_its_place_and_shows_every_row() -> None:
 def test_rows_are_chosen_by_how_their_names_begin() -> None:
     assert {one.name for one in chosen(["P12-8", "P6"])} == {"P6", "P6-memory", "P12-8"}
     assert [one.name for one in chosen(["P1"])] == ["P1"]
-    assert {one.name for one in ROWS if one not in chosen([])} == {f"outage-{kind}-200" for kind in OUTAGES}
+    longest = {"P3", "P4", "P4-plain", "P5", "P10", *(f"outage-{kind}-200" for kind in OUTAGES)}
+    assert {one.name for one in ROWS if one not in chosen([])} == longest
     assert {one.name for one in chosen(["outage-cable"])} == {"outage-cable-5", "outage-cable-40"}
     assert [one.name for one in chosen(["outage-cable-200"])] == ["outage-cable-200"]
     with pytest.raises(ValueError, match="no row P99"):
@@ -196,3 +197,31 @@ def test_a_quick_run_keeps_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_laptop_s_own_time_is_not_the_controller_s() -> None:
     assert controller.noted("0m0.010s 0m0.020s\n1m2.500s 0m0.250s\n") == pytest.approx(62.78)
+
+
+def test_machines_run_once_for_all_parts_that_they_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+
+    def scenario(name: str, report: Path, **variables: str) -> list[dict[str, float]]:
+        runs.append(variables["STIEFEL_ENCRYPTION"])
+        return [{"load": 2.0, "move": 10.0, "restart": 40.0, "power_on": 30.0}]
+
+    monkeypatch.setattr(machines, "_scenario", scenario)
+    machines._rounds.cache_clear()
+    assert list(machines.part("move", "restart")(False)) == [Round(10, 40, 2)]
+    assert list(machines.part("power_on")(False)) == [Round(30, None, 2)]
+    assert runs == ["wireguard"]
+    machines._rounds.cache_clear()
+
+
+def test_a_round_is_kept_with_the_load_at_its_time() -> None:
+    found = bench.measured(row("A", rounds=(Round(1, load=77.0),)), quick=False)
+    assert [one["load"] for one in found["rounds"]] == [77.0]
+
+
+def test_an_install_on_an_emulated_laptop_is_as_long_as_on_one_like_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    took = {"install": "0:03:20.000000", "there": "0:00:40.500000", "here": "0:00:04.050000"}
+    monkeypatch.setattr(machines, "_scenario", lambda name, report: took)
+    assert [one.ours for one in machines.second_install(False)] == [pytest.approx(20.0)]

@@ -11,6 +11,7 @@ from stiefel_agent.config import AutokexecConfig
 from stiefel_agent.errors import NotNow
 from stiefel_agent.laptop import autokexec
 from stiefel_agent.laptop.autokexec import held_up_by, tell_users, terminals
+from stiefel_agent.laptop.preparation import Preparation
 from stiefel_agent.protocol import session
 
 
@@ -60,7 +61,7 @@ def test_a_target_does_not_give_its_disk_on(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(session, "IN_TARGET", tmp_path / "session.json")
     session.IN_TARGET.touch()
     with pytest.raises(NotNow, match="a target itself"):
-        autokexec.move(AutokexecConfig(), "a person")
+        autokexec.move(AutokexecConfig(), "a person", Preparation(pytest.fail, pytest.fail, tmp_path / "loaded"))
 
 
 @pytest.mark.fault("F39")

@@ -34,6 +34,13 @@ def choice() -> Choice:
     return made
 
 
+def test_an_interface_is_new_until_it_was_called_in_this_search(choice: Choice) -> None:
+    assert not choice.is_new(CLIENT_INTERFACE)
+    assert choice.is_new(CLIENT_INTERFACE + 1)
+    choice.begin()
+    assert choice.is_new(CLIENT_INTERFACE)
+
+
 def test_a_second_laptop_is_not_asked_however_long_the_first_takes(choice: Choice) -> None:
     assert choice.turn(asks("anna", FIRST), 10.0) is Turn.PROVE
     assert choice.turn(asks("berta", SECOND), 1000.0) is Turn.WAIT

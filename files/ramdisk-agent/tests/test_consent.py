@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stiefel_agent.config import AutokexecConfig, Consent
-from stiefel_agent.laptop.consent import DECLINED_SECONDS, GONE_SECONDS, Act, Decider, Event, Go, Reply, Tell
+from stiefel_agent.laptop.consent import (
+    DECLINED_SECONDS,
+    GONE_SECONDS,
+    Act,
+    Decider,
+    Event,
+    Forget,
+    Go,
+    Prepare,
+    Reply,
+    Tell,
+)
 from stiefel_agent.protocol.discovery import Exchange, Proven
 from stiefel_agent.protocol.keys import Key
 from stiefel_agent.protocol.messages import NoticeState
@@ -104,6 +115,14 @@ def test_an_inhibitor_is_respected_and_named() -> None:
     assert goes(decide.tick(2.0))
 
 
+def test_the_server_is_made_ready_in_the_countdown_and_not_while_something_holds_it_up() -> None:
+    decide = decider(inhibitor="apt: upgrades")
+    assert Prepare() in decide.proven(desktop(), 0.0)
+    decide.proven(desktop(), float(COUNTDOWN))
+    assert Forget() in decide.tick(float(COUNTDOWN))
+    assert Prepare() not in decider(Consent.ASK).proven(desktop(), 0.0)
+
+
 def test_a_second_desktop_is_told_who_was_first() -> None:
     decide = decider()
     decide.proven(desktop("Big PC"), 0.0)
@@ -149,25 +168,30 @@ STEPS = st.lists(
 @given(STEPS)
 def test_it_moves_only_after_the_countdown_or_a_yes_and_never_after_a_no(steps: list[tuple[str, float]]) -> None:
     decide, now, announced, allowed, declined = decider(), 0.0, 0.0, False, -DECLINED_SECONDS
+    ready = False
     for step, seconds in steps:
         now += seconds
         was_busy = decide.busy
+        acts: list[Act] = []
         match step:
             case "proven" | "other":
-                decide.proven(desktop(step), now)
+                acts = decide.proven(desktop(step), now)
             case "plugged":
-                decide.plugged(now)
+                acts = decide.plugged(now)
             case "allow":
-                decide.allow()
+                acts = decide.allow()
                 allowed = allowed or was_busy
             case "cancel":
-                decide.cancel(now)
+                acts = decide.cancel(now)
                 declined = now if was_busy else declined
             case "tick":
-                if goes(decide.tick(now)):
+                acts = decide.tick(now)
+                if goes(acts):
                     assert was_busy
                     assert allowed or now - announced >= COUNTDOWN
                     return
+        ready = (ready or Prepare() in acts) and Forget() not in acts
+        assert decide.busy or not ready, "it would start at a reboot that is about something else"
         if decide.busy and not was_busy:
             announced, allowed = now, False
             assert step == "plugged" or now - declined >= DECLINED_SECONDS

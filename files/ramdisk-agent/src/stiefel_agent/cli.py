@@ -49,7 +49,8 @@ def _run(command: str) -> None:
     from stiefel_agent.laptop import autokexec  # noqa: PLC0415 - see above
 
     if command == "move":
-        autokexec.move(config.AutokexecConfig.load(config.AUTOKEXEC_FILE), "a person at the laptop")
+        settings = config.AutokexecConfig.load(config.AUTOKEXEC_FILE)
+        autokexec.move(settings, "a person at the laptop", autokexec.preparation(settings))
     else:
         autokexec.tell(autokexec.Command(command))
 

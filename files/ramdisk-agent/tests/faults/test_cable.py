@@ -24,6 +24,12 @@ def test_a_cable_that_is_out_or_swallows_everything_for_a_while_costs_nothing(be
                 load.goes_on()
 
 
+def test_a_cable_that_is_found_between_two_calls_is_called_at_once(bench):
+    desktop = bench.desktop(up=False, patience={"client.client.BEACON_SECONDS": 3600.0})
+    desktop.role("client")
+    desktop.hears("event=beacon")
+
+
 def test_the_laptop_keeps_the_tunnel_alive_too(bench):
     """A target whose clock was set back cannot begin a handshake any more (WireGuard's timestamps only grow)."""
     laptop, desktop = bench.laptop(), bench.desktop()

@@ -61,6 +61,10 @@ class Choice:
         """A beacon went out on an interface (its index)."""
         self._called.setdefault(interface, now)
 
+    def is_new(self, interface: int) -> bool:
+        """Whether an interface was not called yet in this search."""
+        return interface not in self._called
+
     def called_in_vain(self, now: float, seconds: float) -> set[int]:
         """Return the interfaces that were called for more than so many seconds, if nobody has answered yet."""
         return {index for index, first in self._called.items() if now - first > seconds}

@@ -95,8 +95,9 @@ class Client:
                 self._show_search(interfaces, now - started)
                 if not self._laptop and (vain := self._choice.called_in_vain(now, PLAIN_SECONDS)):
                     link.narrow([one for one in interfaces if one.index in vain])
+                # A cable that is found between two beats is called at once.
+                self._call(wire, [one for one in interfaces if now >= due or self._choice.is_new(one.index)], now)
                 if now >= due:
-                    self._call(wire, interfaces, now)
                     due = now + BEACON_SECONDS
                 readable, _, _ = select.select([wire.fileno(), changes.fileno()], [], [], max(0.0, due - now))
                 if changes.fileno() in readable:

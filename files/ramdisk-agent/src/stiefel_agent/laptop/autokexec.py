@@ -9,8 +9,10 @@ import json
 import os
 import pwd
 import select
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,7 +27,8 @@ from stiefel_agent.errors import LoaderRefused, NotNow, StiefelError
 from stiefel_agent.face.console import complain, event, say
 from stiefel_agent.laptop import boot, command_line, loader
 from stiefel_agent.laptop.command_line import QUICK, TargetLine
-from stiefel_agent.laptop.consent import Act, Decider, Event, Go, Reply, Tell
+from stiefel_agent.laptop.consent import Act, Decider, Event, Forget, Go, Prepare, Reply, Tell
+from stiefel_agent.laptop.preparation import Preparation
 from stiefel_agent.machine import disk, firmware, guest, kexec, link, netdev, rtc
 from stiefel_agent.protocol import session
 from stiefel_agent.protocol.discovery import Answerer, Datagram, OtherVersion, Proven
@@ -180,6 +183,8 @@ class Autokexec:
         self._changes = stack.enter_context(netdev.LinkEvents())
         self._control = stack.enter_context(_control_socket())
         self._guest = guest.Guest()
+        self._server = preparation(settings)
+        stack.callback(self._server.close)
         self._moving = False
 
     def run(self) -> None:
@@ -233,12 +238,16 @@ class Autokexec:
                     tell_users(text)
                 case Reply(proven, notice):
                     self._wire.send(self._answerer.notice(proven, notice))
+                case Prepare() if self._settings.method is Method.KEXEC:
+                    self._server.begin()
+                case Forget():
+                    self._server.forget()
                 case Go(who):
                     self._move(who)
 
     def _move(self, who: str) -> None:
         try:
-            move(self._settings, who)
+            move(self._settings, who, self._server)
         except (StiefelError, OSError) as error:
             complain(str(error))
             self._do(self._decider.failed(str(error), time.monotonic()))
@@ -247,14 +256,27 @@ class Autokexec:
             self._do(self._decider.moving())
 
 
-def move(settings: AutokexecConfig, who: str) -> None:
-    """Load the server and shut down cleanly into it. Raises StiefelError when that is not possible."""
+def preparation(settings: AutokexecConfig) -> Preparation:
+    """Return what loads the server for the kernel's own way into it."""
+
+    def load() -> None:
+        with server_system(settings) as system:
+            kexec.load(system)
+
+    return Preparation(load, kexec.unload)
+
+
+def move(settings: AutokexecConfig, who: str, server: Preparation) -> None:
+    """Shut down cleanly into the server, as far as it is loaded. Raises StiefelError when that is not possible."""
     if session.IN_TARGET.exists():
         raise NotNow("this system is a target itself: its disk is not here")
-    by = loader.loader() if settings.method is Method.BOOTLOADER else None
-    with server_system(settings) as system:
-        loader.arrange(system, by) if by else kexec.load(system)
     event("triggered", by=who)
+    by = loader.loader() if settings.method is Method.BOOTLOADER else None
+    if by:
+        with server_system(settings) as system:
+            loader.arrange(system, by)
+    else:
+        server.finish()
     verb = by.restart if by else ("kexec",)
     done = subprocess.run(["systemctl", *verb, "--no-block"], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -287,6 +309,7 @@ def main() -> NoReturn:
     if settings.method is Method.BOOTLOADER:
         with suppress(LoaderRefused):
             loader.forget(loader.loader())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # whoever stops the service leaves nothing loaded
     with ExitStack() as stack:
         Autokexec(settings, stack).run()
     raise SystemExit(0)

@@ -45,13 +45,23 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """Make ready for Go, which may come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Go does not come, or not soon: nothing stays ready."""
+
+
+@dataclass(frozen=True, slots=True)
 class Go:
     """Move now. Say `failed` if that does not work."""
 
     who: str
 
 
-Act = Event | Tell | Reply | Go
+Act = Event | Tell | Reply | Prepare | Forget | Go
 
 
 @dataclass(slots=True)
@@ -111,7 +121,8 @@ class Decider:
             case Consent.ASK:
                 return [Tell(f"{what} To allow it: sudo stiefel-agent allow")]
             case Consent.COUNTDOWN:
-                return [Tell(f"{what} This laptop restarts in {seconds} s. To stay here: sudo stiefel-agent cancel")]
+                cancel = "To stay here: sudo stiefel-agent cancel"
+                return [Tell(f"{what} This laptop restarts in {seconds} s. {cancel}"), Prepare()]
             case Consent.NONE:
                 return []
 
@@ -139,7 +150,7 @@ class Decider:
     def _drop(self, state: NoticeState, now: float) -> list[Act]:
         reply = self._reply(Notice(state))
         self._call, self._declined_until = None, now + DECLINED_SECONDS
-        return reply
+        return [*reply, Forget()]
 
     def tick(self, now: float) -> list[Act]:
         """Move if it is time, else tell the desktop how things stand."""
@@ -148,7 +159,8 @@ class Decider:
             return []
         if call.proven and now - call.heard >= GONE_SECONDS:
             self._call = None
-            return [Event("gone", {"who": call.who}), Tell(f"{call.who} has gone away; this laptop stays as it is")]
+            stays = f"{call.who} has gone away; this laptop stays as it is"
+            return [Event("gone", {"who": call.who}), Tell(stays), Forget()]
         left = call.due - now
         if left == NEVER:
             return self._reply(Notice(NoticeState.ASKING))
@@ -166,7 +178,7 @@ class Decider:
         if call.held_up_by == before:
             return reply
         wait = f"{call.who} has to wait: this laptop must not be shut down now ({call.held_up_by})"
-        return [Event("inhibited", {"by": call.held_up_by}), Tell(wait), *reply]
+        return [Event("inhibited", {"by": call.held_up_by}), Tell(wait), *reply, Forget()]
 
     def moving(self) -> list[Act]:
         """The laptop is on its way."""
