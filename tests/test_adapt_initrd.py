@@ -123,3 +123,15 @@ def test_the_laptops_own_md_arrays_are_looked_for_on_its_disk_only(tmp_path: Pat
 def test_modules_are_known_by_one_name() -> None:
     assert adapt.module_name("kernel/drivers/net/usb/r8153-ecm.ko.xz") == "r8153_ecm"
     assert adapt.wanted_modules(Path("/nowhere")) == set()
+
+
+def test_drivers_of_disks_are_left_out_but_for_what_others_need(tmp_path: Path) -> None:
+    modules = tmp_path / "usr/lib/modules/6.12"
+    scsi, usb = "kernel/drivers/scsi/scsi_mod.ko.xz", "kernel/drivers/usb/storage/usb-storage.ko.xz"
+    ahci, nbd = "kernel/drivers/ata/ahci.ko.xz", "kernel/drivers/block/nbd.ko.xz"
+    needs: dict[str, list[str]] = {scsi: [], usb: [scsi], ahci: [scsi], nbd: [], "kernel/drivers/nvme/nvme.ko.xz": []}
+    for path in needs:
+        (modules / path).parent.mkdir(parents=True, exist_ok=True)
+        (modules / path).touch()
+    adapt.leave_out(adapt.STORAGE, tmp_path, "6.12", needs, adapt.PLUGGED_IN)
+    assert {str(path.relative_to(modules)) for path in modules.rglob("*.ko*")} == {scsi, usb, nbd}

@@ -32,6 +32,11 @@ GRAPHICS_FIRMWARE = ("amdgpu", "i915", "nvidia", "radeon", "xe")
 FIRMWARE_PICTURE = ("simpledrm",)
 """Draws with what the firmware has set up. Debian's kernel has efifb and vesafb built in instead."""
 
+STORAGE = re.compile(r"drivers/(ata|block|firewire|message|mmc|nvme|scsi|ufs)/")
+"""Where the kernel keeps the drivers of disks. The laptop's comes over the cable, and root is on it."""
+PLUGGED_IN = ("loop", "nbd", "sd_mod")
+"""What the laptop's disk needs, and what a person plugs in: the drivers for USB lie elsewhere."""
+
 OTHER_KEYS = re.compile(
     r"(keyscript|tpm2-|fido2-|pkcs11-|token-|keyfile-|tries|timeout|noauto|nofail|x-|_netdev|initramfs)"
 )
@@ -243,13 +248,7 @@ def adapt_graphics(folder: Path, version: str, needs: Mapping[str, list[str]], w
 
     A splash hides the attach hook's messages and the prompt; a graphics driver without its firmware leaves it black.
     """
-    kept = {path for path in needs if module_name(path) in {*FIRMWARE_PICTURE, *wanted}}
-    kept |= {path for user in kept for path in needs[user]}
-    modules = folder / "usr/lib/modules" / version
-    modules = modules if modules.is_dir() else folder / "lib/modules" / version
-    for path in needs:
-        if GRAPHICS.search(path) and path not in kept:
-            (modules / path).unlink(missing_ok=True)
+    leave_out(GRAPHICS, folder, version, needs, {*FIRMWARE_PICTURE, *wanted})
     for vendor in GRAPHICS_FIRMWARE:
         if vendor not in wanted:
             shutil.rmtree(folder / "usr/lib/firmware" / vendor, ignore_errors=True)
@@ -260,6 +259,19 @@ def adapt_graphics(folder: Path, version: str, needs: Mapping[str, list[str]], w
     ]
     for entry in [*splash, folder / "usr/share/plymouth", folder / "usr/share/fonts"]:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+
+def leave_out(
+    what: re.Pattern[str], folder: Path, version: str, needs: Mapping[str, list[str]], kept: Collection[str]
+) -> None:
+    """Take the modules out whose path `what` finds, but those that are named in `kept`, or that another one needs."""
+    modules = folder / "usr/lib/modules" / version
+    modules = modules if modules.is_dir() else folder / "lib/modules" / version
+    found = {path for path in needs if (modules / path).exists()}
+    staying = {path for path in found if not what.search(path) or module_name(path) in kept}
+    staying |= {path for user in staying for path in needs[user]}
+    for path in found - staying:
+        (modules / path).unlink()
 
 
 def wanted_modules(listing: Path | None) -> set[str]:
@@ -277,7 +289,9 @@ def adapt(folder: Path, version: str, listing: Path | None) -> None:
     adapt_prompts(folder, encrypted_root())
     adapt_volumes(folder)
     adapt_wired(folder, wired, present)
-    adapt_graphics(folder, version, needs, wanted_modules(listing))
+    wanted = wanted_modules(listing)
+    adapt_graphics(folder, version, needs, wanted)
+    leave_out(STORAGE, folder, version, needs, {*PLUGGED_IN, *wanted})
 
 
 def is_foreign(path: str) -> bool:
