@@ -281,6 +281,11 @@ def test_the_target_does_not_sleep(run_folder):
     assert {"AllowSuspend=no", "AllowHibernation=no"} <= set(sleep.splitlines())
 
 
+def test_what_waits_for_its_disk_while_it_starts_is_not_given_up(run_folder):
+    attach.leave_word(SESSION)
+    assert "DefaultTimeoutStartSec=1h" in (run_folder / "systemd/system.conf.d/99-stiefel.conf").read_text()
+
+
 def test_whoever_waits_for_the_laptop_is_not_reported_as_hung(run_folder):
     attach.HUNG_TASKS.write_text("120")
     attach.leave_word(SESSION)
@@ -318,7 +323,8 @@ def test_attach_leaves_nothing_that_changes_what_others_in_an_initrd_do(run_fold
     """F47: with /run/systemd/system there, lvm2 hands the activation of root to a systemd that does not run."""
     attach.leave_word(SESSION)
     left = {str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if not path.is_dir()}
-    assert left == {"stiefel/session.json", "systemd/sleep.conf.d/99-stiefel.conf"}
+    settings = {f"systemd/{name}.conf.d/99-stiefel.conf" for name in ("sleep", "system")}
+    assert left == {"stiefel/session.json", *settings}
     assert not (run_folder / "systemd/system").exists()
 
 

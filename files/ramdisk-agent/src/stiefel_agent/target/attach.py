@@ -33,6 +33,8 @@ KEEPALIVE_SECONDS = 10
 """How often the laptop hears of a silent target: it must know where to send, and that somebody is there."""
 
 SLEEP_CONF = "[Sleep]\nAllowSuspend=no\nAllowHibernation=no\nAllowSuspendThenHibernate=no\nAllowHybridSleep=no\n"
+SYSTEM_CONF = "[Manager]\nDefaultTimeoutStartSec=1h\n"
+"""What waits for its disk while it starts is not given up after 90 s: a mount would take the boot into emergency mode."""
 RUN_SYSTEMD = Path("/run/systemd")
 COMMAND_LINE = Path("/proc/cmdline")
 HUNG_TASKS = Path("/proc/sys/kernel/hung_task_timeout_secs")
@@ -144,7 +146,7 @@ def attach_disk(session: Session, way: Cable) -> list[socket.socket]:
 
 
 def leave_word(session: Session) -> None:
-    """Tell the running target that it is one: a session without secrets, no sleep, no reports of hung tasks.
+    """Tell the running target that it is one: a session without secrets, no sleep, patience, no reports of hung tasks.
 
     Who waits for the laptop is not hung: the keeper says why it waits, in plain words. Nothing here may change what
     others in the initrd do; /run/systemd/system would (sd_booted(3), failure mode F47).
@@ -154,9 +156,10 @@ def leave_word(session: Session) -> None:
     IN_TARGET.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     IN_TARGET.touch(mode=0o600)
     IN_TARGET.write_text(session.redacted().to_json())
-    sleep_conf = RUN_SYSTEMD / "sleep.conf.d/99-stiefel.conf"
-    sleep_conf.parent.mkdir(parents=True, exist_ok=True)
-    sleep_conf.write_text(SLEEP_CONF)
+    for settings, text in (("sleep", SLEEP_CONF), ("system", SYSTEM_CONF)):
+        file = RUN_SYSTEMD / f"{settings}.conf.d/99-stiefel.conf"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
 
 def keep_firmware() -> None:
