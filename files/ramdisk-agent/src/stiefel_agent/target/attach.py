@@ -34,7 +34,7 @@ KEEPALIVE_SECONDS = 10
 
 SLEEP_CONF = "[Sleep]\nAllowSuspend=no\nAllowHibernation=no\nAllowSuspendThenHibernate=no\nAllowHybridSleep=no\n"
 SYSTEM_CONF = "[Manager]\nDefaultTimeoutStartSec=1h\n"
-"""What waits for its disk while it starts is not given up after 90 s: a mount would take the boot into emergency mode."""
+"""What waits for its disk as it starts is not given up after 90 s: a mount would take the boot into emergency mode."""
 RUN_SYSTEMD = Path("/run/systemd")
 COMMAND_LINE = Path("/proc/cmdline")
 HUNG_TASKS = Path("/proc/sys/kernel/hung_task_timeout_secs")
