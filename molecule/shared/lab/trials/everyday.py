@@ -35,6 +35,9 @@ INHIBIT = (
     "sleep infinity"
 )
 
+LOADED = "until grep -qx {} /sys/kernel/kexec_loaded; do sleep 1; done"
+"""Wait until the server is loaded (1), or nothing is (0): a reboot would start it."""
+
 
 def laptop_says(name: str) -> Stage:
     """An event of the laptop's service."""
@@ -111,8 +114,10 @@ def a_desktop_is_refused(watch: Watch, stick: Path) -> None:
         notifications.wait_for(QUESTION, seconds=120, why="the question on a desktop")
         terminal.wait_for(QUESTION, seconds=120, why="the question in a terminal")
         laptop.ssh(f"until {ON_THE_SCREEN} {QUESTION.replace(' ', '')}; do sleep 1; done")
+        laptop.ssh(LOADED.format(1))
         laptop.ssh("sudo stiefel-agent cancel")
         watch.until("told no", laptop_says("declined"))
+        laptop.ssh(LOADED.format(0))
 
 
 def a_desktop_goes_away(watch: Watch, desktop: Machine) -> None:
@@ -122,6 +127,7 @@ def a_desktop_goes_away(watch: Watch, desktop: Machine) -> None:
     watch.until("a desktop", CALLED, laptop_says("inhibited"))
     desktop.stop()
     watch.until("the desktop is off", laptop_says("gone"))
+    watch.laptop.ssh(LOADED.format(0))
 
 
 def the_laptop_goes_and_comes_home(watch: Watch, stick: Path) -> None:
