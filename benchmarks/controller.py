@@ -35,7 +35,7 @@ def noted(text: str) -> float:
 
 def _own(laptops: int, folder: Path) -> float:
     """Return the seconds of processor time that the controller takes for so many laptops, without the laptops' own."""
-    notes, interpreter, inventory = folder / "notes", folder / "python", folder / "laptops.yml"
+    notes, interpreter, inventory = folder / "notes", folder / "python3", folder / "laptops.yml"
     notes.write_text("")
     interpreter.write_text(INTERPRETER.format(python=sys.executable, notes=notes))
     interpreter.chmod(0o755)
@@ -46,7 +46,9 @@ def _own(laptops: int, folder: Path) -> float:
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     # A laptop that is refused has been looked at all the same, and this machine need not be one that is taken.
-    recap = said(*ansible("--inventory", str(inventory), playbook="playbooks/preflight.yml"), codes=(0, 2))
+    preflight = ansible("--inventory", str(inventory), playbook="playbooks/preflight.yml")
+    # What looks is run by the first python3 there is: on a laptop, by the laptop's.
+    recap = said(*preflight, codes=(0, 2), PATH=f"{folder}:{os.environ['PATH']}")
     if f"laptop{laptops - 1} " not in recap.rpartition("PLAY RECAP")[2]:
         raise LeftOut("the preflight did not look at every laptop")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
