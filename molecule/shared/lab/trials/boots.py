@@ -22,7 +22,7 @@ from ..machines.machine import Machine
 from ..machines.shell import say, step
 from .command import OUTPUT, STICK, Argument, Command, bench_of, output
 from .ghost import ENDED
-from .watch import BEACON, LAPTOP_LOGIN, LOAD, MOVE, RELEASED, Stage, Watch
+from .watch import BEACON, LAPTOP_LOGIN, LOAD, RELEASED, Stage, Watch
 
 ROUNDS = 5
 RESET = Stage("reset", LAPTOP, r"reboot: (Restarting|machine restart)", 120)
@@ -61,15 +61,7 @@ class Round:
 def start_of(machine: Machine) -> float:
     """Wait until all of a machine's units are started; returns its start in seconds."""
     machine.wait_ssh(seconds=LOGIN_SECONDS)
-    return round(int(machine.ssh(UP, seconds=LOGIN_SECONDS)) / 1e6, 2)
-
-
-def boot(watch: Watch, stick: Path) -> float:
-    """Let a desktop call a laptop that is up, and boot from it; returns the seconds of the laptop's move."""
-    watch.follow_laptop()
-    watch.start_desktop(stick)
-    moments = watch.until("session", BEACON, *MOVE, *LOAD)
-    return moments["server_ready"] - moments["triggered"]
+    return int(machine.ssh(UP, seconds=LOGIN_SECONDS)) / 1e6
 
 
 def boot_again(watch: Watch, stick: Path, prepare: str) -> float:
@@ -98,7 +90,8 @@ def one_round(watch: Watch, stick: Path) -> Round:
     """A desktop boots twice; the laptop is up before and after."""
     load = os.getloadavg()[0]
     desktop = watch.bench.machine(DESKTOP)
-    move = boot(watch, stick)
+    moments = watch.session(stick)
+    move = moments["server_ready"] - moments["triggered"]
     target = start_of(desktop)
     power_on = boot_again(watch, stick, WITHOUT)
     without = start_of(desktop)
@@ -113,9 +106,7 @@ def run_boots(bench: Bench, stick: Path, report: Path, rounds: int) -> None:
     found: list[Round] = []
     report.parent.mkdir(parents=True, exist_ok=True)
     with Watch(bench) as watch:
-        boot(watch, stick)
-        target = bench.machine(DESKTOP)
-        target.wait_ssh(seconds=LOGIN_SECONDS)
+        target = watch.boot(stick)
         with step("noting what the boot reads"):
             target.ssh("sudo sh", script=NOTED, seconds=600)
         give_back(watch)

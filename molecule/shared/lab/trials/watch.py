@@ -106,10 +106,15 @@ class Watch:
             moments[stage.moment] = seen.when
         return moments
 
+    def session(self, stick: Path) -> dict[str, float]:
+        """Let a desktop call a laptop that is up, and wait for the target's login prompt; returns the moments."""
+        self.follow_laptop()
+        self.start_desktop(stick)
+        return self.until("session", BEACON, *MOVE, *LOAD)
+
     def boot(self, stick: Path) -> Machine:
         """Switch the desktop on and wait until one can log in to the target."""
-        self.follow_laptop()
-        desktop = self.start_desktop(stick)
-        self.until("session", BEACON, *MOVE, *LOAD)
+        self.session(stick)
+        desktop = self.bench.machine(DESKTOP)
         desktop.wait_ssh(seconds=LOGIN_SECONDS)
         return desktop
