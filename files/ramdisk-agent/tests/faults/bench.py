@@ -50,7 +50,7 @@ SERVER, EXPORT = "stiefel-server.service", "stiefel-export.service"
 PAGE, END_OF_PAGE = "\x1b[H", "\x1b[J"
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 NEEDED = ("nbdkit", "nft", "unshare", "losetup", "wg", "wireguard-go")
-"""Programs, as the packages in `./stiefel` (packages_for test) bring them."""
+"""Programs, as the packages for `test` (entry/ground.py) bring them."""
 
 
 @functools.cache
