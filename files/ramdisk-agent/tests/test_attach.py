@@ -1,5 +1,6 @@
 """The link half runs for real, in network namespaces with veth pairs; nbd and WireGuard need the virtual machines."""
 
+import errno
 import itertools
 import os
 import shutil
@@ -12,8 +13,8 @@ import pytest
 from machines import LAPTOP, run
 
 from stiefel_agent.errors import DiskRefused, DiskWithheld, LinkFailed, TunnelFailed
-from stiefel_agent.machine import netdev
-from stiefel_agent.protocol.session import Nbd, Release, Session, WireGuard
+from stiefel_agent.machine import netdev, rtnl, tunnel
+from stiefel_agent.protocol.session import TUNNEL, Nbd, Release, Session, WireGuard
 from stiefel_agent.target import attach
 
 MAC = "52:54:00:00:00:02"
@@ -218,9 +219,13 @@ def test_what_wg_refuses_is_said(fake_wg):
         netdev.wg_setconf("stiefeltunnel", "")
 
 
-def test_what_ip_refuses_is_said():
-    with pytest.raises(LinkFailed, match="stiefel-none"):
-        netdev.ip("link", "set", "dev", "stiefel-none", "up")
+def test_what_the_kernel_refuses_of_a_tunnel_is_said(monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(rtnl.Interfaces, "add_wireguard", refuse)
+    with pytest.raises(LinkFailed, match=f"{TUNNEL} cannot be set up: Operation not supported"):
+        tunnel.create("", "fd73::2", "fd73::1")
 
 
 def test_a_failing_step_is_repeated_until_it_works_and_each_reason_said_once(capsys):

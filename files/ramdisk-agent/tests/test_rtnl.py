@@ -60,6 +60,9 @@ for _ in range(2):
     inside.let_go(link.index)
 with netns.inside(there):
     assert "pfifo" not in said("ip", "link")
+said("ip", "link", "add", "bridge", "type", "bridge")
+outside.delete(outside.find("bridge").index)
+assert outside.find("bridge") is None
 inside.set_down(link.index)
 inside.move(link.index, here, "back")
 assert outside.find("back").mac == link.mac

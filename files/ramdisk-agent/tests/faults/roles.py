@@ -4,8 +4,9 @@ pid1.py forks it: `server`, `client` and so on are the agent's own entry, `attac
 
 Left out, and tested in the virtual lab: that an interface is hardware, the firmware's serial number, kexec (what would
 be started is kept: the bundle under /run, the session where the target's initrd has it), the kernel's nbd driver (the
-sockets go to the test, see nbd_kernel.py), WireGuard's own netlink (wg(8) speaks to wireguard-go) and that it forgets
-its keys when its interface goes down, a battery (a test writes what it says), systemd's way to switch a target off.
+sockets go to the test, see nbd_kernel.py), WireGuard (wireguard-go makes the interface, wg(8) speaks to it) and that it
+forgets its keys when its interface goes down, a battery (a test writes what it says), systemd's way to switch a target
+off.
 """
 
 import importlib
@@ -18,6 +19,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL
+
+from waiting import wait_for
 
 from stiefel_agent import cli
 from stiefel_agent.client import client
@@ -50,7 +54,7 @@ HOLD = Path("/run/hold")
 
 SLOW = Path("/run/slow-disk")
 """As long as it exists, the disk is not done with a flush."""
-fsync, take_down_and_up = os.fsync, rtnl.Interfaces.begin_anew
+fsync, take_down_and_up, take_away = os.fsync, rtnl.Interfaces.begin_anew, rtnl.Interfaces.delete
 
 
 def slow_fsync(descriptor):
@@ -127,6 +131,18 @@ def begin_anew(self, tunnel, address, peer_address):
     subprocess.run(["wg", "setconf", TUNNEL, "/dev/stdin"], check=True, input=configuration)
 
 
+def add_wireguard(self, name):
+    """Make it by wireguard-go, in a session of its own: it is a part of the kernel, and ends with nobody's terminal."""
+    subprocess.run(["wireguard-go", name], check=True, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL)
+
+
+def delete(self, index):
+    """Take an interface away, and with it its process, which removes its socket later and would take a successor's."""
+    left = Path(f"/run/wireguard/{socket.if_indextoname(index)}.sock")
+    take_away(self, index)
+    wait_for(lambda: not left.exists(), f"{left} is still there")
+
+
 def be_patient(seconds):
     """Let the product wait so long for one thing and another, by the names of its settings."""
     for name, value in seconds.items():
@@ -154,6 +170,7 @@ def play(words):
     genl.GenericNetlink.group = lambda *_: 0
     keeper.Announcements = Announcements
     wireguard.set_endpoint, rtnl.Interfaces.begin_anew = set_endpoint, begin_anew
+    rtnl.Interfaces.add_wireguard, rtnl.Interfaces.delete = add_wireguard, delete
     release.flush = lambda disk: None
     attach.COMMAND_LINE = Path("/run/cmdline")
     clock.take_as_utc, clock.boottime = lambda: None, lambda: 0.0

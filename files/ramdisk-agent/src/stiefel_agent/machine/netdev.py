@@ -1,11 +1,11 @@
-"""Network interfaces: thin calls of `ip` and `wg`, what /sys and /proc say, the kernel's events."""
+"""Network interfaces: a thin call of `wg`, what /sys and /proc say, the kernel's events."""
 
 import select
 import socket
 from contextlib import suppress
 from pathlib import Path
 
-from stiefel_agent.errors import LinkFailed, TunnelFailed
+from stiefel_agent.errors import TunnelFailed
 from stiefel_agent.machine import program, sysfs
 from stiefel_agent.machine.netlink import Ear
 
@@ -20,17 +20,6 @@ IPV6_DONTFRAG = 62
 SYS_NET = Path("/sys/class/net")
 IF_INET6 = Path("/proc/net/if_inet6")
 IPV6_CONF = Path("/proc/sys/net/ipv6/conf")
-
-
-def ip(*arguments: str) -> None:
-    """Run iproute2's ip.
-
-    Raises:
-        LinkFailed: with what ip said.
-    """
-    done = program.run("ip", *arguments)
-    if done.returncode:
-        raise LinkFailed(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
 
 
 def wg_setconf(interface: str, configuration: str) -> None:

@@ -1,4 +1,4 @@
-"""Network interfaces by rtnetlink(7): the target's keeper has no disk to start `ip` from.
+"""Network interfaces by rtnetlink(7): the target's keeper has no disk to start `ip` from, and an initrd none to carry.
 
 Numbers: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, pkt_sched.h.
 """
@@ -14,6 +14,7 @@ from stiefel_agent.machine.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_DUMP,
+    NLM_F_EXCL,
     NLM_F_REPLACE,
     Netlink,
     attribute,
@@ -22,16 +23,8 @@ from stiefel_agent.machine.netlink import (
 from stiefel_agent.protocol.sizes import SIZES, USUAL
 
 NETLINK_ROUTE = 0
-RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_NEWQDISC, RTM_DELQDISC, RTM_SETNEIGHTBL = (
-    16,
-    18,
-    20,
-    22,
-    24,
-    36,
-    37,
-    67,
-)
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 17, 18, 20, 22
+RTM_NEWROUTE, RTM_NEWQDISC, RTM_DELQDISC, RTM_SETNEIGHTBL = 24, 36, 37, 67
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER, IFLA_INFO_KIND = (
     1,
     3,
@@ -124,6 +117,15 @@ class Interfaces(Netlink):
         bodies = self.call(RTM_GETADDR, struct.pack("=BxxxI", socket.AF_UNSPEC, 0), NLM_F_DUMP)
         headers = (struct.unpack_from("=BBBBI", body) for body in bodies)
         return {index for _family, _prefix, _flags, scope, index in headers if scope == RT_SCOPE_UNIVERSE}
+
+    def add_wireguard(self, name: str) -> None:
+        """Make a WireGuard interface, which is off and has no key; the kernel loads its module."""
+        kind = attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"wireguard"))
+        self.call(RTM_NEWLINK, _link(0) + _name(name) + kind, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)
+
+    def delete(self, index: int) -> None:
+        """Take an interface that is no hardware away."""
+        self.call(RTM_DELLINK, _link(index))
 
     def set_up(self, index: int) -> None:
         """Switch an interface on."""

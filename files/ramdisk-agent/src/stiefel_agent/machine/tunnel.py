@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from stiefel_agent.errors import LinkFailed, TunnelFailed
 from stiefel_agent.machine import genl, netdev, program, rtnl, wireguard
@@ -65,22 +67,26 @@ def create(configuration: str, address: str, peer_address: str, size: int = USUA
     comes back finds nobody who knows its key.
 
     Raises:
-        LinkFailed: with what ip said; TunnelFailed: with what wg said.
+        LinkFailed: with what the kernel said; TunnelFailed: with what wg said.
     """
     remove()
-    netdev.ip("link", "add", "dev", TUNNEL, "type", "wireguard")
-    netdev.wg_setconf(TUNNEL, configuration)
-    netdev.ip("link", "set", "dev", TUNNEL, "mtu", str(tunnel_mtu(size)), "up")
-    _address(address, peer_address)
+    with _interfaces() as kernel:
+        kernel.add_wireguard(TUNNEL)
+        netdev.wg_setconf(TUNNEL, configuration)
+        index = socket.if_nametoindex(TUNNEL)
+        kernel.set_mtu(index, tunnel_mtu(size))
+        kernel.set_up(index)
+        kernel.lead_to(peer_address, index, address)
 
 
-def _address(address: str, peer_address: str) -> None:
-    """Give the tunnel its address and the route to its peer; raises LinkFailed."""
+@contextmanager
+def _interfaces() -> Iterator[rtnl.Interfaces]:
+    """Speak to the kernel about the tunnel; raises LinkFailed with what it refuses."""
     try:
-        with rtnl.Interfaces() as interfaces:
-            interfaces.lead_to(peer_address, socket.if_nametoindex(TUNNEL), address)
+        with rtnl.Interfaces() as kernel:
+            yield kernel
     except OSError as error:
-        raise LinkFailed(f"{TUNNEL} has no address: {error}") from error
+        raise LinkFailed(f"the tunnel {TUNNEL} cannot be set up: {error.strerror or error}") from error
 
 
 def put_back(address: str, peer_address: str) -> bool:
@@ -91,7 +97,8 @@ def put_back(address: str, peer_address: str) -> bool:
     if not exists() or netdev.has_address(TUNNEL, address):
         return False
     (netdev.IPV6_CONF / TUNNEL / "disable_ipv6").write_text("0")
-    _address(address, peer_address)
+    with _interfaces() as kernel:
+        kernel.lead_to(peer_address, socket.if_nametoindex(TUNNEL), address)
     return True
 
 
@@ -131,7 +138,8 @@ def hold_back(held: bool) -> None:
 def remove() -> None:
     """Take the tunnel down, if there is one: from then on no packet of its peer is accepted."""
     if netdev.exists(TUNNEL):
-        netdev.ip("link", "delete", "dev", TUNNEL)
+        with _interfaces() as kernel:
+            kernel.delete(socket.if_nametoindex(TUNNEL))
 
 
 def peers() -> list[str]:

@@ -74,7 +74,7 @@ def bring_up_tunnel(session: Session) -> None:
     """Make `stiefeltunnel` over `stiefellink`; with encryption off there is none.
 
     Raises:
-        LinkFailed: with what ip said; TunnelFailed: with what wg said.
+        LinkFailed: with what the kernel said; TunnelFailed: with what wg said.
     """
     if wireguard := session.wireguard:
         configuration = wireguard_configuration(wireguard, session.server)

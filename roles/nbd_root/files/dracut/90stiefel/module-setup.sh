@@ -18,7 +18,7 @@ installkernel() {
 
 install() {
     local files
-    inst_multiple ip wg udevadm modprobe mount
+    inst_multiple wg udevadm modprobe mount
     # dracut brings the libraries of what can be executed; Python's own modules cannot be, and need some, too.
     mapfile -t files < <(/usr/lib/stiefel/initrd-files; /usr/lib/stiefel/initrd-files --libraries)
     inst_multiple "${files[@]}"
