@@ -27,7 +27,10 @@ pathlib.Path(sys.argv[1]).write_text(serialise([Key.generate("bench").for_stick(
 """
 QUICK = yaml.safe_load((ROOT / "roles/usbdrive/vars/main.yml").read_text())["__usbdrive_quick"]
 LINE = f"stiefel.role=client loglevel=3 {QUICK} console=tty0 console=ttyS0,115200"
-MACHINE = ("-machine", "q35", "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-no-reboot")
+MACHINE = ("-machine", "q35", "-cpu", "max,-erms,-fsrm", "-m", "2048", "-nodefaults", "-display", "none", "-no-reboot")
+TIMED = ("-smp", "2", "-accel", "tcg,thread=multi")
+COUNTED = ("-smp", "1", "-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off")
+"""Two nanoseconds for an instruction, and no time for waiting: however fast and busy the machine is."""
 CABLE = ("-netdev", "hubport,id=cable,hubid=0", "-device", "e1000e,netdev=cable,romfile=")
 
 
@@ -46,12 +49,11 @@ def _initrd(packed: Path, folder: Path) -> Path:
     return initrd
 
 
-def seconds_to_beacon(kernel: Path, packed: Path) -> float:
-    """Boot once; return what the client says of its first beacon: seconds since its kernel began."""
+def seconds_to_beacon(kernel: Path, packed: Path, clock: tuple[str, ...] = TIMED) -> float:
+    """Boot once; return what the client says of its first beacon: seconds since its kernel began, by its clock."""
     with tempfile.TemporaryDirectory() as folder:
         boot = ["-kernel", str(kernel), "-initrd", str(_initrd(packed, Path(folder))), "-append", LINE]
-        emulated = ["-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm"]
-        command = ["timeout", f"{DEADLINE:.0f}", "qemu-system-x86_64", *emulated, *MACHINE, *CABLE, *boot]
+        command = ["timeout", f"{DEADLINE:.0f}", "qemu-system-x86_64", *clock, *MACHINE, *CABLE, *boot]
         with subprocess.Popen([*command, "-serial", "stdio"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as qemu:
             assert qemu.stdout
             try:
@@ -68,6 +70,13 @@ def client(quick: bool) -> Iterator[Round]:
     built = ramdisk.made_folder()
     while True:
         yield Round(seconds_to_beacon(built / "vmlinuz", built / "client.img"), ORIGINAL_SECONDS)
+
+
+def client_counted(quick: bool) -> Iterator[Round]:
+    """Yield the same by a clock that counts instructions."""
+    built = ramdisk.made_folder()
+    while True:
+        yield Round(seconds_to_beacon(built / "vmlinuz", built / "client.img", COUNTED))
 
 
 if __name__ == "__main__":
