@@ -75,7 +75,7 @@ ROWS = (
         "s", "the original's", Goal(8), boot.client, quick=False,
     ),
     Row(
-        "P2-counted", "the same on one processor that counts its instructions, 2 ns each, and so is as fast on every machine",
+        "P2-counted", "the same on one processor that counts its instructions, 2 ns each: as fast on every machine",
         "s", "", Goal(8), boot.client_counted, rounds=1, quick=False,
     ),
     Row(
