@@ -35,10 +35,10 @@ from pathlib import Path
 from stiefel_agent.machine import link, netdev
 changes = netdev.LinkEvents()
 link.make_reachable(link.Wired("eth0", socket.if_nametoindex("eth0"), "52:54:00:00:00:02", True, True, None))
-while not netdev.link_local_address("eth0") and changes.wait(60):
+while not netdev.link_local_addresses().get("eth0") and changes.wait(60):
     pass  # the kernel, too, gives the interface this address as soon as it speaks IPv6, and takes a moment for it
 settings = (Path("/proc/sys/net/ipv6/conf/eth0") / name for name in ("disable_ipv6", "accept_ra", "autoconf"))
-print(netdev.link_local_address("eth0"), *(setting.read_text().strip() for setting in settings))
+print(netdev.link_local_addresses().get("eth0"), *(setting.read_text().strip() for setting in settings))
 """
 
 

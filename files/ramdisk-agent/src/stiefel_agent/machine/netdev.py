@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stiefel_agent.errors import TunnelFailed
-from stiefel_agent.machine import program, sysfs
+from stiefel_agent.machine import program
 from stiefel_agent.machine.netlink import Ear
 
 # linux/rtnetlink.h: groups of link changes and of IPv6 address changes
@@ -41,19 +41,15 @@ def exists(interface: str) -> bool:
         return False
 
 
-def has_carrier(interface: str) -> bool:
-    """Is there a signal on the cable? False too while the interface is down or gone."""
-    return sysfs.read(SYS_NET / interface / "carrier") == "1"
-
-
-def link_local_address(interface: str) -> str | None:
-    """Return the interface's usable IPv6 link-local address, None as long as it has none."""
+def link_local_addresses() -> dict[str, str]:
+    """Return the usable IPv6 link-local address of each interface that has one."""
+    found: dict[str, str] = {}
     for line in IF_INET6.read_text().splitlines():
         address, _index, _length, scope, flags, name = line.split()
         unusable = int(flags, 16) & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
-        if name == interface and int(scope, 16) == SCOPE_LINK and not unusable:
-            return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(address))
-    return None
+        if int(scope, 16) == SCOPE_LINK and not unusable:
+            found.setdefault(name, socket.inet_ntop(socket.AF_INET6, bytes.fromhex(address)))
+    return found
 
 
 def has_address(interface: str, address: str) -> bool:

@@ -25,15 +25,8 @@ from stiefel_agent.protocol.sizes import SIZES, USUAL
 NETLINK_ROUTE = 0
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 17, 18, 20, 22
 RTM_NEWROUTE, RTM_NEWQDISC, RTM_DELQDISC, RTM_SETNEIGHTBL = 24, 36, 37, 67
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_CARRIER, IFLA_INFO_KIND = (
-    1,
-    3,
-    4,
-    18,
-    28,
-    33,
-    1,
-)
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+IFLA_NET_NS_FD, IFLA_CARRIER, IFLA_INFO_KIND = 28, 33, 1
 IFLA_STATS64, IFLA_GSO_MAX_SEGS, IFLA_PARENT_DEV_NAME, IFLA_PARENT_DEV_BUS_NAME = 23, 40, 56, 57
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
 RTA_DST, RTA_OIF, TCA_KIND, TCA_OPTIONS = 1, 4, 1, 2
@@ -60,6 +53,9 @@ class Interface:
     """Bytes of the largest packet that it takes now."""
     received: int = 0
     """Packets, since it is there."""
+    sent: int = 0
+    port: bool = False
+    """It belongs to a bond, a bridge or a team."""
     bus: str = ""
     """Where its hardware is found below /sys/bus: `usb`, `pci` ..."""
     device: str = ""
@@ -81,6 +77,8 @@ def decode(body: bytes) -> Interface:
         kind=_text(info, IFLA_INFO_KIND),
         mtu=int.from_bytes(found.get(IFLA_MTU, b""), sys.byteorder),
         received=int.from_bytes(found.get(IFLA_STATS64, b"")[:8], sys.byteorder),
+        sent=int.from_bytes(found.get(IFLA_STATS64, b"")[8:16], sys.byteorder),
+        port=IFLA_MASTER in found,
         bus=_text(found, IFLA_PARENT_DEV_BUS_NAME),
         device=_text(found, IFLA_PARENT_DEV_NAME),
     )
