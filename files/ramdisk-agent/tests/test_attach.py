@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from machines import LAPTOP, run
 
-from stiefel_agent.errors import DiskRefused, DiskWithheld, LinkFailed, TunnelFailed
+from stiefel_agent.errors import DiskRefused, DiskWithheld, DriverMissing, LinkFailed, TunnelFailed
 from stiefel_agent.machine import netdev, rtnl, tunnel
 from stiefel_agent.protocol.session import TUNNEL, Nbd, Release, Session, WireGuard
 from stiefel_agent.target import attach
@@ -36,6 +36,7 @@ from stiefel_agent.protocol.session import Nbd, Release, Session
 from stiefel_agent.target import attach, cable
 attach.RETRY_SECONDS, cable.CARRIER_SECONDS, cable.ANSWER_SECONDS = 0.3, 0.3, 0.5
 cable.HARDWARE = {{"veth"}}
+attach.load_modules = lambda session: None  # they are this machine's own kernel's
 disk, release = Nbd(10809, "disk", 4, 512), Release(61571, "ab" * 32)
 session = Session({MAC!r}, "fe80::1", None, disk, release, packet=9000)
 """
@@ -46,6 +47,11 @@ with cable.Cable(session, Path(sys.argv[1])) as way:
     print([one.name + (" up" if one.up else "") for one in way.candidates()], flush=True)
 subprocess.run(["ip", "-o", "address"], check=True)
 subprocess.run(["ip", "-o", "link", "show", "dev", "stiefellink"], check=True)
+"""
+
+LIGHT_UP = f"""{PRELUDE}
+with cable.Cable(session, Path(sys.argv[1])) as way:
+    print(*sorted(one.name for one in way.light_up() if one.up))
 """
 
 TRY_IN_VAIN = f"""{PRELUDE}
@@ -180,6 +186,14 @@ def test_the_interface_is_the_one_on_which_the_laptop_answers_whatever_its_mac(n
     assert "52:54:00:00:00:99" in inside
 
 
+def test_the_sessions_own_adapter_is_switched_on_only_where_it_is_used(namespace, desktop):
+    """Its hardware takes a while for it, and looks for its cable's signal from the beginning each time."""
+    for name, mac in (("eth0", MAC), ("eth1", "52:54:00:00:00:77")):
+        plug_in_adapter(desktop, name, mac, namespace(), f"far-{name}")
+    command = ["ip", "netns", "exec", desktop, sys.executable, "-c", LIGHT_UP, str(inner_name(desktop))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["eth1"]
+
+
 @pytest.mark.parametrize("before", ["", " up"])
 def test_another_interface_is_left_as_it_was(namespace, desktop, laptop, before):
     """NetworkManager leaves one alone that is up already: the target would have no network but the cable."""
@@ -246,6 +260,14 @@ def test_with_debug_the_first_failure_ends_it():
 
     with pytest.raises(LinkFailed):
         attach.insist(step, lambda seconds: None, debug=True)
+
+
+def test_a_kernel_without_the_disks_driver_is_not_tried_again(monkeypatch, tmp_path):
+    (tmp_path / "modprobe").write_text("#!/bin/sh\necho FATAL: Module nbd not found >&2\nexit 1\n")
+    (tmp_path / "modprobe").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(DriverMissing, match="Module nbd not found"):
+        attach.insist(lambda: attach.load_modules(SESSION), lambda seconds: pytest.fail("it waits"), debug=False)
 
 
 @pytest.fixture

@@ -35,6 +35,10 @@ class DiskWithheld(DiskUnreachable):
     """The laptop does not give its disk to this session. Was the session ended there?"""
 
 
+class DriverMissing(StiefelError):
+    """The kernel that the laptop sent has no driver for its disk on a cable."""
+
+
 class DiskRefused(StiefelError):
     """The laptop's disk cannot be attached as it is offered."""
 

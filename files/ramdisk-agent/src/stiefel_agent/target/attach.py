@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from stiefel_agent.errors import DiskRefused, DiskWithheld, LinkFailed, SessionInvalid, StiefelError
+from stiefel_agent.errors import DiskRefused, DiskWithheld, DriverMissing, SessionInvalid, StiefelError
 from stiefel_agent.face import letters
 from stiefel_agent.face.console import event, say
 from stiefel_agent.machine import halting, netdev, tunnel
@@ -49,12 +49,12 @@ def load_modules(session: Session) -> None:
     """Load what the steps need; the drivers of the network adapter are udev's business.
 
     Raises:
-        LinkFailed: with what modprobe said.
+        DriverMissing: with what modprobe said.
     """
     for module in ["nbd nbds_max=1 max_part=16", *(["wireguard"] if session.wireguard else [])]:
         done = subprocess.run(["modprobe", *module.split()], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LinkFailed(f"modprobe {module}: {done.stderr.strip()}")
+            raise DriverMissing(f"modprobe {module}: {done.stderr.strip()}")
 
 
 def wireguard_configuration(wireguard: WireGuard, server: str) -> str:
@@ -83,6 +83,7 @@ def bring_up_tunnel(session: Session) -> None:
 
 def reached(session: Session, way: Cable) -> bool:
     """Say whether the laptop answers at the other end of what is plugged in."""
+    load_modules(session)  # while the adapter looks for its cable's signal
     if not way.has_carrier():
         return False
     bring_up_tunnel(session)
@@ -98,6 +99,7 @@ def find_laptop(session: Session, way: Cable) -> None:
     Raises:
         LaptopSilent: none of them leads to the laptop.
         LinkFailed, TunnelFailed: an interface or the tunnel refused.
+        DriverMissing: no further try will change that.
     """
     netdev.udev_settle()  # its own renaming must be over
     if way.link() and reached(session, way):
@@ -184,14 +186,14 @@ def insist(step: Callable[[], T], wait: Callable[[float], object], *, debug: boo
     wait: waits for so many seconds, or less if something changes that may help.
 
     Raises:
-        DiskRefused: no further try will change that.
+        DiskRefused, DriverMissing: no further try will change that.
         DiskWithheld: after WITHHELD_SECONDS of it.
     """
     said, refused_since = "", None
     while True:
         try:
             return step()
-        except DiskRefused:
+        except (DiskRefused, DriverMissing):
             raise
         except (StiefelError, OSError) as error:
             refused_since = (refused_since or time.monotonic()) if isinstance(error, DiskWithheld) else None
@@ -209,7 +211,6 @@ def attach(session: Session, *, debug: bool, restarts: bool = True) -> None:
     restarts: whether the desktop restarts by itself when the laptop says that the session is over.
     """
     start = time.monotonic()
-    load_modules(session)
     if session.wireguard is None:
         say("this session is not encrypted: whoever is on the cable can read and change the disk's data")
     with Cable(session) as way:

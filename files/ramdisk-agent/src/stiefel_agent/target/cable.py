@@ -99,9 +99,13 @@ class Cable:
         return False
 
     def light_up(self) -> list[Interface]:
-        """Switch on what is off outside, for a carrier to be seen; return the candidates as they are then."""
+        """Switch on what is off outside, for a carrier to be seen; return the candidates as they are then.
+
+        What the session came over is plugged in whatever its carrier: to switch it on here, and again there, would only
+        take the time of its hardware.
+        """
         for one in self.candidates():
-            if not one.up:
+            if not one.up and one.mac != self._session.mac:
                 self.outer.set_up(one.index)
                 self._lit.add(one.index)
         return self.candidates()
