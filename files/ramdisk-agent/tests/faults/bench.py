@@ -484,10 +484,12 @@ class Desktop(Machine):
         return self.role("release").wait()
 
 
-def connected(host, port, seconds=SECONDS):
-    """Return a connection from the network of whoever calls."""
+def connected(host, port, seconds=SECONDS, own_port=0):
+    """Return a connection from the network of whoever calls; 0: from any port of its own."""
     connection = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     connection.settimeout(seconds)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    connection.bind(("::", own_port))
     connection.connect(netdev.socket_address(host, port))
     return connection
 

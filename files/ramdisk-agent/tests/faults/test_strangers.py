@@ -8,6 +8,7 @@ from bench import EXPORT, connected
 
 from stiefel_agent.errors import DiskRefused, DiskUnreachable
 from stiefel_agent.protocol.keys import Key
+from stiefel_agent.protocol.meeting import PORT
 from stiefel_agent.server import export, releases
 
 ETH_P_IPV6 = 0x86DD  # linux/if_ether.h
@@ -58,6 +59,9 @@ def test_a_stranger_on_the_cable_gets_no_answer(bench):
     for port in (export.PORT, releases.PORT):
         with pytest.raises(TimeoutError):
             stranger.inside(lambda port=port: connected(laptop.address(), port, seconds=0.5))
+    closed = 22  # from the port whose answers a client hears, too: a connection's first packet is no answer
+    with pytest.raises(TimeoutError):
+        stranger.inside(lambda: connected(laptop.address(), closed, seconds=0.5, own_port=PORT))
     assert "event=challenged" not in stranger.said()
     with ears:
         assert not [True for packet, kind in received(ears) if kind == socket.PACKET_HOST and packet[6] == UDP]
