@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from benchmarks import __main__ as bench
-from benchmarks import controller, machines, page
+from benchmarks import bundle, controller, machines, page
 from benchmarks.figures import Goal, Of, Round, shown, summary
 from benchmarks.ground import LeftOut
 from benchmarks.rows import OUTAGES, ROWS, Row, chosen
@@ -212,6 +212,31 @@ def test_machines_run_once_for_all_parts_that_they_measure(monkeypatch: pytest.M
     assert list(machines.part("power_on")(False)) == [Round(30, None, 2)]
     assert runs == ["wireguard"]
     machines._rounds.cache_clear()
+
+
+def test_machines_that_do_not_come_to_their_end_are_run_once_and_every_row_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = []
+
+    def scenario(name: str, report: Path, **variables: str) -> Any:
+        runs.append(name)
+        raise LeftOut("the laptop did not start")
+
+    monkeypatch.setattr(machines, "_scenario", scenario)
+    machines._rounds.cache_clear()
+    for part in ("move", "power_on"):
+        with pytest.raises(LeftOut, match="the laptop did not start"):
+            next(machines.part(part)(False))
+    machines._rounds.cache_clear()
+    assert runs == ["boots"]
+
+
+def test_a_peak_of_memory_is_the_program_s_own() -> None:
+    """In a whole run the bench had grown before it started the program, and ru_maxrss counts that as well."""
+    ballast = bytearray(300_000_000)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    assert next(bundle.memory(quick=True)).ours < 200
 
 
 def test_a_round_is_kept_with_the_load_at_its_time() -> None:
