@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -39,8 +40,9 @@ def _processor() -> str:
     return found[1] if found else platform.machine()
 
 
+@functools.cache
 def machine() -> dict[str, str | int]:
-    """Return what the figures were measured on."""
+    """Return what the figures were measured on; the tree as the run found it, for its page changes with the first row."""
     return {
         "processor": _processor(),
         "processors": os.cpu_count() or 1,
