@@ -42,7 +42,7 @@ def _processor() -> str:
 
 @functools.cache
 def machine() -> dict[str, str | int]:
-    """Return what the figures were measured on; the tree as the run found it, for its page changes with the first row."""
+    """Return what the figures were measured on; the tree as the run found it, for the first row changes its page."""
     return {
         "processor": _processor(),
         "processors": os.cpu_count() or 1,
