@@ -51,11 +51,16 @@ def loop(file: Path, *, sector_bytes: int = 512) -> Iterator[str]:
 
 @contextmanager
 def mounted(file: Path, folder: Path, *options: str) -> Iterator[Path]:
-    """A filesystem in a file, mounted on the folder."""
+    """A filesystem in a file, mounted on the folder.
+
+    It is written out before it is unmounted: a mount namespace that somebody has made meanwhile, such as a test's, has
+    the mount as well, and until that ends nothing else writes what is still in memory: the file would stay empty.
+    """
     run(["mount", "-o", ",".join(("loop", *options)), file, folder])
     try:
         yield folder
     finally:
+        run(["sync", "--file-system", folder])
         run(["umount", folder])
 
 
