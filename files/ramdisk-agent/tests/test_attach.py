@@ -160,6 +160,16 @@ def test_cable_may_come_late_and_the_wait_says_what_for(desktop, laptop):
     assert "stiefellink" in output
 
 
+def test_a_cable_with_a_signal_and_nobody_at_its_end_is_not_said_to_have_none(namespace, desktop):
+    stranger = namespace()
+    plug_in_adapter(desktop, "eth0", MAC, stranger, "str0")
+    plug_in_cable(stranger, "str0")
+    with find_laptop(desktop) as process:
+        said = process.stderr.readline()
+        process.kill()
+    assert "nobody answers on eth0" in said
+
+
 def test_an_adapter_may_come_late_and_have_another_mac(namespace, desktop):
     with find_laptop(desktop) as process:
         assert "no wired network adapter is there yet" in process.stderr.readline()

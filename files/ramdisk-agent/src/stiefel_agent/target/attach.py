@@ -107,6 +107,7 @@ def find_laptop(session: Session, way: Cable) -> None:
         return
     way.unplug(LINK)
     found = way.light_up()
+    signal = any(interface.carrier for interface in found)
     for interface in found:
         if not interface.carrier and interface.mac != session.mac:
             continue
@@ -115,8 +116,9 @@ def find_laptop(session: Session, way: Cable) -> None:
             way.fit()
             way.leave_dark()
             return
+        signal = signal or bool((link := way.link()) and link.carrier)
         way.unplug(interface.name)
-    raise silent(found, answered=any(interface.carrier for interface in found))
+    raise silent(found, answered=signal)
 
 
 def attach_disk(session: Session, way: Cable) -> list[socket.socket]:
